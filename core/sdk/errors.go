@@ -87,3 +87,15 @@ func (e RecordErrors) Indexes() []int {
 	slices.Sort(at)
 	return at
 }
+
+// ChangeError says which change of a Store.Write failed; none was applied.
+type ChangeError struct {
+	Index int // in the call's changes, from 0
+	Err   error
+}
+
+// Error names the change and the cause.
+func (e *ChangeError) Error() string { return fmt.Sprintf("change %d: %v", e.Index, e.Err) }
+
+// Unwrap gives the cause, with its class.
+func (e *ChangeError) Unwrap() error { return e.Err }
