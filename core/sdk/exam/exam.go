@@ -1,0 +1,79 @@
+// Package exam is the clinical record that device plugins make and sinks understand: one visit of one person at one
+// instrument, as observations with code, eye, value, unit, method and sequence number.
+//
+//	instrument's bytes -> [ protocol decoder ] -> Exam -> Encode -> sdk.Record.Data -> Decode -> sink
+//
+// The JSON form is described by exam.schema.json. The package uses the standard library only.
+package exam
+
+// Kind is the sdk.Record.Kind of a record whose Data is an encoded Exam.
+const Kind = "exam"
+
+// ContentType is the sdk.Record.ContentType of a record whose Data is an encoded Exam.
+const ContentType = "application/json"
+
+// Exam is what one instrument found at one sitting. Every text is UTF-8.
+type Exam struct {
+	Patient Patient
+	Device  Device
+	// TakenAt is the instrument's own clock as ISO 8601, without a zone unless the instrument sent one; only the date
+	// if no time came; empty if nothing came. Such clocks lie: never sort or deduplicate by it alone.
+	TakenAt string
+	// Observations are unique in (Code, Eye, Method, Seq); their order is the instrument's.
+	Observations []Observation
+	// Warnings are words of the Warn constants: what a reader should know before he trusts the exam. Nil when all is well.
+	Warnings []string
+}
+
+// Patient is the person as the instrument named her; any field may be empty. A blank ID is normal: such an exam waits
+// until someone assigns it.
+type Patient struct {
+	ID    string
+	Name  string // family name, one blank, given name
+	Birth string // YYYY-MM-DD
+	Sex   string // M, F, O or empty
+}
+
+// Device is the instrument as it named itself; any field may be empty.
+type Device struct {
+	Make   string
+	Model  string
+	Serial string // the machine's number, never a running number of exams
+}
+
+// Observation is one finding.
+type Observation struct {
+	Code   string // a Code constant, or the source's own code where no constant fits
+	Eye    string // R, L or B: both eyes, or not tied to an eye
+	Value  Value
+	Unit   string // UnitOf(Code), or the source's own unit for a foreign code; empty if it has none
+	Method string // a Method constant, or empty
+	// Seq is 0 for the instrument's own summary (median, average or the only value), 1 and up for single shots.
+	Seq int
+	// Text is the value as the instrument sent it, where that differs from Value's own text ("0,25", "+1.50"); else empty.
+	Text string
+	// Flags are the source's marks on this value, as sent (abnormal, corrected). Nil is none.
+	Flags []string
+}
+
+// Eyes of an observation.
+const (
+	Right = "R"
+	Left  = "L"
+	Both  = "B"
+)
+
+// Result is what a decoder makes of one input: any number of exams, and what it could not read. A decoder never
+// returns an Exam without an observation.
+type Result struct {
+	Exams   []*Exam
+	Rejects []Reject
+}
+
+// Reject is a part of an input that no decoder could read. It is not an exam; the bytes are kept as evidence.
+type Reject struct {
+	Reason string // a Reject constant
+	Offset int64  // first byte of the unreadable part in the input
+	Length int64  // its length in bytes
+	Detail string // for the log: where and why, never the input's own words
+}
