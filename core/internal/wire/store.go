@@ -1,0 +1,244 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hostd/hostd/core/internal/wire/pb"
+	"github.com/hostd/hostd/core/sdk"
+)
+
+type storeServer struct {
+	pb.UnimplementedStoreServer
+	store sdk.Store
+}
+
+func (s *storeServer) Write(ctx context.Context, r *pb.WriteRequest) (*pb.WriteReply, error) {
+	changes, err := changesFrom(r.GetChanges())
+	if err != nil {
+		return &pb.WriteReply{Failure: failureOf(sdk.Permanent(err))}, nil
+	}
+	done, err := s.store.Write(ctx, changes...)
+	if err != nil {
+		return &pb.WriteReply{Failure: failureOf(err)}, nil
+	}
+	reply := &pb.WriteReply{Changed: make([]*pb.Changed, len(done))}
+	for i, c := range done {
+		reply.Changed[i] = &pb.Changed{Outcome: uint32(c.Outcome), Rows: c.Rows}
+	}
+	return reply, nil
+}
+
+func (s *storeServer) Query(ctx context.Context, r *pb.QueryRequest) (*pb.QueryReply, error) {
+	res, err := s.store.Query(ctx, sdk.Query{SQL: r.GetSql(), Args: valuesFrom(r.GetArgs()), MaxRows: int(r.GetMaxRows()),
+		CacheFor: time.Duration(r.GetCacheForNs()), Tables: r.GetTables()})
+	if err != nil {
+		return &pb.QueryReply{Failure: failureOf(err)}, nil
+	}
+	reply := &pb.QueryReply{Columns: res.Columns, Cached: res.Cached, Rows: make([]*pb.Row, len(res.Rows))}
+	for i, row := range res.Rows {
+		vals, err := valuesTo(row)
+		if err != nil {
+			return &pb.QueryReply{Failure: failureOf(sdk.Permanent(err))}, nil
+		}
+		reply.Rows[i] = &pb.Row{Values: vals}
+	}
+	return reply, nil
+}
+
+type storeClient struct{ c pb.StoreClient }
+
+func (s *storeClient) Write(ctx context.Context, changes ...sdk.Change) ([]sdk.Changed, error) {
+	req, err := changesTo(changes)
+	if err != nil {
+		return nil, sdk.Permanent(err)
+	}
+	reply, err := s.c.Write(ctx, &pb.WriteRequest{Changes: req})
+	if err != nil {
+		return nil, sdk.WithClass(sdk.ClassUnknown, fromRPC(err))
+	}
+	if f := reply.GetFailure(); f != nil {
+		return nil, errorFrom(f)
+	}
+	done := make([]sdk.Changed, len(reply.GetChanged()))
+	for i, c := range reply.GetChanged() {
+		done[i] = sdk.Changed{Outcome: sdk.Outcome(c.GetOutcome()), Rows: c.GetRows()}
+	}
+	return done, nil
+}
+
+func (s *storeClient) Query(ctx context.Context, q sdk.Query) (sdk.Result, error) {
+	args, err := valuesTo(q.Args)
+	if err != nil {
+		return sdk.Result{}, sdk.Permanent(err)
+	}
+	reply, err := s.c.Query(ctx, &pb.QueryRequest{Sql: q.SQL, Args: args, MaxRows: int32(q.MaxRows), CacheForNs: int64(q.CacheFor), Tables: q.Tables})
+	if err != nil {
+		return sdk.Result{}, sdk.WithClass(sdk.ClassUnavailable, fromRPC(err))
+	}
+	if f := reply.GetFailure(); f != nil {
+		return sdk.Result{}, errorFrom(f)
+	}
+	res := sdk.Result{Columns: reply.GetColumns(), Cached: reply.GetCached(), Rows: make([][]any, len(reply.GetRows()))}
+	for i, row := range reply.GetRows() {
+		res.Rows[i] = valuesFrom(row.GetValues())
+	}
+	return res, nil
+}
+
+type cacheServer struct {
+	pb.UnimplementedCacheServer
+	cache sdk.Cache
+}
+
+func (c *cacheServer) Get(ctx context.Context, r *pb.CacheGetRequest) (*pb.CacheGetReply, error) {
+	v, ok, err := c.cache.Get(ctx, r.GetKey())
+	return &pb.CacheGetReply{Found: ok, Value: v}, err
+}
+
+func (c *cacheServer) Put(ctx context.Context, r *pb.CachePutRequest) (*pb.CachePutReply, error) {
+	return &pb.CachePutReply{}, c.cache.Put(ctx, r.GetKey(), r.GetValue(), time.Duration(r.GetTtlNs()))
+}
+
+func (c *cacheServer) Drop(ctx context.Context, r *pb.CacheDropRequest) (*pb.CacheDropReply, error) {
+	return &pb.CacheDropReply{}, c.cache.Drop(ctx, r.GetKey())
+}
+
+type cacheClient struct{ c pb.CacheClient }
+
+func (c *cacheClient) Get(ctx context.Context, key string) ([]byte, bool, error) {
+	r, err := c.c.Get(ctx, &pb.CacheGetRequest{Key: key})
+	return r.GetValue(), r.GetFound(), fromRPC(err)
+}
+
+func (c *cacheClient) Put(ctx context.Context, key string, value []byte, ttl time.Duration) error {
+	_, err := c.c.Put(ctx, &pb.CachePutRequest{Key: key, Value: value, TtlNs: int64(ttl)})
+	return fromRPC(err)
+}
+
+func (c *cacheClient) Drop(ctx context.Context, key string) error {
+	_, err := c.c.Drop(ctx, &pb.CacheDropRequest{Key: key})
+	return fromRPC(err)
+}
+
+func failureOf(err error) *pb.Failure {
+	f := &pb.Failure{Text: err.Error(), Class: pb.Class(sdk.ClassOf(err)), Change: -1}
+	var ce *sdk.ChangeError
+	if errors.As(err, &ce) {
+		f.Text, f.Change = ce.Err.Error(), int32(ce.Index)
+	}
+	return f
+}
+
+func errorFrom(f *pb.Failure) error {
+	err := sdk.WithClass(sdk.Class(f.GetClass()), &PluginError{Text: f.GetText()})
+	if f.GetChange() >= 0 {
+		return &sdk.ChangeError{Index: int(f.GetChange()), Err: err}
+	}
+	return err
+}
+
+func changesTo(changes []sdk.Change) ([]*pb.Change, error) {
+	out := make([]*pb.Change, len(changes))
+	for i, c := range changes {
+		m, err := changeTo(c)
+		if err != nil {
+			return nil, fmt.Errorf("change %d: %w", i, err)
+		}
+		out[i] = m
+	}
+	return out, nil
+}
+
+func changeTo(c sdk.Change) (*pb.Change, error) {
+	switch c := c.(type) {
+	case sdk.Insert:
+		rows, err := rowsTo(c.Table, nil, c.Rows)
+		return &pb.Change{Kind: &pb.Change_Insert{Insert: rows}}, err
+	case sdk.Upsert:
+		rows, err := rowsTo(c.Table, c.Key, c.Rows)
+		return &pb.Change{Kind: &pb.Change_Upsert{Upsert: rows}}, err
+	case sdk.Exec:
+		args, err := valuesTo(c.Args)
+		return &pb.Change{Kind: &pb.Change_Exec{Exec: &pb.Exec{Sql: c.SQL, Args: args, Want: c.Want}}}, err
+	case sdk.Once:
+		inner, err := changesTo(c.Changes)
+		return &pb.Change{Kind: &pb.Change_Once{Once: &pb.Once{Source: c.Source, Id: c.ID, Hash: c.Hash, Seq: c.Seq, Changes: inner}}}, err
+	default:
+		return nil, fmt.Errorf("change of type %T", c)
+	}
+}
+
+func rowsTo(table string, key []string, rows []sdk.Row) (*pb.Rows, error) {
+	out := &pb.Rows{Table: table, Key: key, Rows: make([]*pb.Row, len(rows))}
+	if len(rows) == 0 {
+		return out, nil
+	}
+	out.Columns = columnsOf(rows[0])
+	for i, row := range rows {
+		if len(row) != len(out.GetColumns()) {
+			return nil, fmt.Errorf("table %s: row %d has %d columns, the first has %d", table, i, len(row), len(out.GetColumns()))
+		}
+		vals := make([]*pb.Value, len(out.GetColumns()))
+		for j, col := range out.GetColumns() {
+			v, ok := row[col]
+			if !ok {
+				return nil, fmt.Errorf("table %s: row %d lacks column %s", table, i, col)
+			}
+			var err error
+			if vals[j], err = valueTo(v); err != nil {
+				return nil, fmt.Errorf("table %s: column %s: %w", table, col, err)
+			}
+		}
+		out.Rows[i] = &pb.Row{Values: vals}
+	}
+	return out, nil
+}
+
+func changesFrom(in []*pb.Change) ([]sdk.Change, error) {
+	out := make([]sdk.Change, len(in))
+	for i, m := range in {
+		switch k := m.GetKind().(type) {
+		case *pb.Change_Insert:
+			rows, err := rowsFrom(k.Insert)
+			if err != nil {
+				return nil, err
+			}
+			out[i] = sdk.Insert{Table: k.Insert.GetTable(), Rows: rows}
+		case *pb.Change_Upsert:
+			rows, err := rowsFrom(k.Upsert)
+			if err != nil {
+				return nil, err
+			}
+			out[i] = sdk.Upsert{Table: k.Upsert.GetTable(), Key: k.Upsert.GetKey(), Rows: rows}
+		case *pb.Change_Exec:
+			out[i] = sdk.Exec{SQL: k.Exec.GetSql(), Args: valuesFrom(k.Exec.GetArgs()), Want: k.Exec.GetWant()}
+		case *pb.Change_Once:
+			inner, err := changesFrom(k.Once.GetChanges())
+			if err != nil {
+				return nil, err
+			}
+			out[i] = sdk.Once{Source: k.Once.GetSource(), ID: k.Once.GetId(), Hash: k.Once.GetHash(), Seq: k.Once.GetSeq(), Changes: inner}
+		default:
+			return nil, fmt.Errorf("change %d: %w", i, ErrMessage)
+		}
+	}
+	return out, nil
+}
+
+func rowsFrom(m *pb.Rows) ([]sdk.Row, error) {
+	rows := make([]sdk.Row, len(m.GetRows()))
+	for i, r := range m.GetRows() {
+		if len(r.GetValues()) != len(m.GetColumns()) {
+			return nil, fmt.Errorf("table %s: row %d: %w", m.GetTable(), i, ErrMessage)
+		}
+		row := make(sdk.Row, len(m.GetColumns()))
+		for j, col := range m.GetColumns() {
+			row[col] = valueFrom(r.GetValues()[j])
+		}
+		rows[i] = row
+	}
+	return rows, nil
+}
