@@ -20,6 +20,7 @@ const (
 	batchRecords = 3
 	batchWake    = 4
 	batchIdle    = 5
+	batchAgain   = 6
 )
 
 // ErrMessage is a message that is not what hostd.proto says.
@@ -79,6 +80,9 @@ func (o *Outgoing) Sign(wake, idle bool) {
 	o.body = appendUint(o.body, batchIdle, protowire.EncodeBool(idle))
 }
 
+// Again marks the first batch to a sink after a failure.
+func (o *Outgoing) Again() { o.body = appendUint(o.body, batchAgain, 1) }
+
 // Raw adds a record that is encoded already, with the host's stamps behind it.
 func (o *Outgoing) Raw(record []byte, source string, received int64, seq uint64) {
 	stamps := sizeString(recSource, source) + 1 + 8 + sizeUint(recSeq, seq)
@@ -100,6 +104,7 @@ type Incoming struct {
 	Records [][]byte // of the message's bytes
 	Wake    bool
 	Idle    bool
+	Again   bool
 
 	body   []byte
 	pooled mem.Buffer
@@ -118,7 +123,7 @@ func (in *Incoming) Release() {
 func (in *Incoming) Size() int { return len(in.body) }
 
 func (in *Incoming) parse() error {
-	in.Number, in.Next, in.Records, in.Wake, in.Idle = 0, nil, in.Records[:0], false, false
+	in.Number, in.Next, in.Records, in.Wake, in.Idle, in.Again = 0, nil, in.Records[:0], false, false, false
 	return fields(in.body, func(num protowire.Number, v uint64, b []byte) error {
 		switch num {
 		case batchNumber:
@@ -131,6 +136,8 @@ func (in *Incoming) parse() error {
 			in.Wake = v != 0
 		case batchIdle:
 			in.Idle = v != 0
+		case batchAgain:
+			in.Again = v != 0
 		}
 		return nil
 	})

@@ -118,11 +118,16 @@ func (s *sinkServer) Close(ctx context.Context, _ *pb.CloseRequest) (*pb.CloseRe
 	return &pb.CloseReply{}, s.handler.Close(ctx)
 }
 
-// Run writes one batch after the other; the host keeps several open, so the next one is there already.
+// errSkipped is the answer to a batch that came behind a failed one.
+var errSkipped = sdk.WithClass(sdk.ClassBusy, errors.New("an earlier batch failed"))
+
+// Run writes one batch after the other; the host keeps several open, so the next one is there already. After a failure
+// nothing is written until the host comes again with the failed records.
 func (s *sinkServer) Run(stream grpc.BidiStreamingServer[pb.Batch, pb.Outcome]) error {
 	in := Incoming{Keep: true} // a sink may keep what it was given
 	var dec Decoder
 	var records []sdk.Record
+	failed := false
 	for {
 		if err := stream.RecvMsg(&in); err != nil {
 			if errors.Is(err, io.EOF) {
@@ -136,7 +141,12 @@ func (s *sinkServer) Run(stream grpc.BidiStreamingServer[pb.Batch, pb.Outcome]) 
 				return err
 			}
 		}
-		out := outcomeOf(in.Number, len(records), s.handler.Write(stream.Context(), records))
+		var err error = errSkipped
+		if failed = failed && !in.Again; !failed {
+			err = s.handler.Write(stream.Context(), records)
+		}
+		out := outcomeOf(in.Number, len(records), err)
+		failed = out.GetFailure() != ""
 		clear(records)
 		in.Release()
 		if err := stream.Send(out); err != nil {

@@ -523,6 +523,7 @@ type Batch struct {
 	Records       []*Record              `protobuf:"bytes,3,rep,name=records,proto3" json:"records,omitempty"` // up: at most 256; down: at most 1,000
 	Wake          bool                   `protobuf:"varint,4,opt,name=wake,proto3" json:"wake,omitempty"`      // up: a polled device wants to be read now
 	Idle          bool                   `protobuf:"varint,5,opt,name=idle,proto3" json:"idle,omitempty"`      // up: the poll is over
+	Again         bool                   `protobuf:"varint,6,opt,name=again,proto3" json:"again,omitempty"`    // down: the first batch after a failure. Until it comes, a sink that reported a failure
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -588,6 +589,13 @@ func (x *Batch) GetWake() bool {
 func (x *Batch) GetIdle() bool {
 	if x != nil {
 		return x.Idle
+	}
+	return false
+}
+
+func (x *Batch) GetAgain() bool {
+	if x != nil {
+		return x.Again
 	}
 	return false
 }
@@ -2206,13 +2214,14 @@ const file_hostd_proto_rawDesc = "" +
 	"\bblob_dir\x18\x04 \x01(\tR\ablobDir\x12\x1b\n" +
 	"\tbroker_id\x18\x05 \x01(\rR\bbrokerId\x12\x1b\n" +
 	"\tlog_level\x18\x06 \x01(\tR\blogLevel\"\v\n" +
-	"\tOpenReply\"\x87\x01\n" +
+	"\tOpenReply\"\x9d\x01\n" +
 	"\x05Batch\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
 	"\x04next\x18\x02 \x01(\fR\x04next\x12*\n" +
 	"\arecords\x18\x03 \x03(\v2\x10.hostd.v1.RecordR\arecords\x12\x12\n" +
 	"\x04wake\x18\x04 \x01(\bR\x04wake\x12\x12\n" +
-	"\x04idle\x18\x05 \x01(\bR\x04idle\"e\n" +
+	"\x04idle\x18\x05 \x01(\bR\x04idle\x12\x14\n" +
+	"\x05again\x18\x06 \x01(\bR\x05again\"e\n" +
 	"\x06Answer\x12\x10\n" +
 	"\x03ack\x18\x01 \x01(\x04R\x03ack\x12\x18\n" +
 	"\arefused\x18\x02 \x01(\x04R\arefused\x12\x16\n" +

@@ -1,0 +1,381 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hostd/hostd/core/internal/life"
+	"github.com/hostd/hostd/core/internal/wire"
+	"github.com/hostd/hostd/core/sdk"
+)
+
+// Deadlines of the calls to a plugin.
+const (
+	openTimeout  = 15 * time.Second
+	closeTimeout = 3 * time.Second
+	pollGrace    = 5 * time.Second // beyond a poll's own timeout
+)
+
+// Limits of what a device may have open at the host: more than the largest window makes the stream wait.
+const maxOpenBatches = 8
+
+// Work runs a job on the worker pool, one at a time for a device. It is schedule.Pool.Do, seen from here.
+type Work func(ctx context.Context, device string, poll bool, run func(ctx context.Context)) error
+
+// Intake takes what devices send. It is filled by the host.
+type Intake interface {
+	// Position is the last stored position of a device, empty at the beginning.
+	Position(device string) []byte
+	// Take checks, routes and stores a batch, and calls answer once, from any goroutine and without blocking it: nil
+	// after the fsync, else why not. Take may block while the spool is busy; it owns the batch until it has answered.
+	Take(ctx context.Context, batch *DeviceBatch)
+}
+
+// DeviceBatch is one batch on its way to the disk.
+type DeviceBatch struct {
+	Device  string
+	Staging string // where its attachments are
+	In      *wire.Incoming
+	Answer  func(err error) // see Intake.Take; the batch's bytes are given back by it
+}
+
+// RefusedError is why a batch was not stored, in the word that the device is told.
+type RefusedError struct {
+	Reason sdk.Reason
+	Err    error
+}
+
+// Error is the reason and its cause.
+func (e *RefusedError) Error() string { return fmt.Sprintf("batch refused (%s): %v", e.Reason, e.Err) }
+
+// Unwrap gives the cause.
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// Device is one device's side of the host: how it is opened and polled.
+type Device struct {
+	Open    wire.OpenDevice // Position is filled at each open
+	Every   time.Duration   // polled devices: the interval; the manifest's where it is 0
+	Timeout time.Duration   // polled devices: how long one poll may take
+	Answer  time.Duration   // how long a batch may wait for its answer
+	Intake  Intake
+	Work    Work
+	Overrun func() // counts a poll that was due while the last one still ran
+}
+
+// deviceRun is the time from one opening of the stream to its end.
+type deviceRun struct {
+	d      *Device
+	name   string
+	stream *wire.DeviceRun
+	slots  chan struct{} // one for each open batch
+	polled bool
+	single bool // window 1: the device may go on after a refusal
+	every  time.Duration
+	wake   chan struct{}
+	events chan *wire.Incoming // polled: what arrives while a poll runs; a nil is its end
+	spare  sync.Pool
+
+	mu      sync.Mutex
+	open    []*openBatch  // guarded by mu: not answered yet, oldest first
+	unsent  wire.Answer   // guarded by mu: what the sender goroutine sends next
+	refused bool          // guarded by mu: nothing after it may be acknowledged
+	kick    chan struct{} // capacity 1: unsent has something
+}
+
+// openBatch waits for its one answer.
+type openBatch struct {
+	number uint64
+	since  time.Time
+}
+
+// Session opens the device, runs its stream until something fails, and closes it. It is a Session of an Instance.
+func (d *Device) Session(ctx context.Context, proc *Process, up func()) error {
+	if proc.Manifest.Role != sdk.RoleDevice {
+		return fmt.Errorf("plugin %s is a %s, not a device", proc.Manifest.Name, proc.Manifest.Role)
+	}
+	if err := d.prepare(); err != nil {
+		return err
+	}
+	open := d.Open
+	open.Position = d.Intake.Position(open.Name)
+	bounded, cancel := context.WithTimeout(ctx, openTimeout)
+	err := proc.Conn.OpenDevice(bounded, open)
+	cancel()
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	up()
+	err = d.stream(ctx, proc)
+	bounded, cancel = context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	return firstOf(err, proc.Conn.CloseDevice(bounded))
+}
+
+// firstOf is err, unless the second one says that the process must be replaced.
+func firstOf(err, closing error) error {
+	if err == nil || errors.Is(closing, wire.ErrHung) || errors.Is(closing, wire.ErrGone) {
+		return errors.Join(closing, err)
+	}
+	return err
+}
+
+// prepare makes the device's folders and empties the staging one: what is in it belongs to batches that were never
+// acknowledged.
+func (d *Device) prepare() error {
+	if err := os.RemoveAll(d.Open.StagingDir); err != nil {
+		return fmt.Errorf("empty staging folder: %w", err)
+	}
+	for _, dir := range []string{d.Open.StateDir, d.Open.StagingDir} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("make folder: %w", err)
+		}
+	}
+	return nil
+}
+
+func (d *Device) stream(ctx context.Context, proc *Process) error {
+	g := life.NewGroup(ctx)
+	stream, err := proc.Conn.RunDevice(g.Context())
+	if err != nil {
+		g.Cancel()
+		return err
+	}
+	r := &deviceRun{
+		d: d, name: d.Open.Name, stream: stream, slots: make(chan struct{}, maxOpenBatches), polled: proc.Manifest.Polled,
+		single: proc.Manifest.Window <= 1,
+		every: d.interval(proc.Manifest), wake: make(chan struct{}, 1), events: make(chan *wire.Incoming), kick: make(chan struct{}, 1),
+		spare: sync.Pool{New: func() any { return &wire.Incoming{} }},
+	}
+	g.Go("answers to "+r.name, r.send)
+	g.Go("answer times of "+r.name, r.watchAnswers)
+	if r.polled {
+		g.Go("polls of "+r.name, r.pollWhenDue)
+	}
+	g.Go("batches of "+r.name, r.receive)
+	select {
+	case err = <-g.Failed():
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	g.Cancel()
+	_ = g.Wait() // its first error is err
+	return err
+}
+
+func (d *Device) interval(m sdk.Manifest) time.Duration {
+	if d.Every > 0 {
+		return d.Every
+	}
+	every, err := time.ParseDuration(m.Every)
+	if err != nil || every <= 0 {
+		return 2 * time.Second
+	}
+	return every
+}
+
+// receive reads the stream and hands batches to the workers, or to the poll that runs.
+func (r *deviceRun) receive(ctx context.Context) error {
+	for {
+		in, ok := r.spare.Get().(*wire.Incoming)
+		if !ok {
+			return errors.New("receive: pool gave something else")
+		}
+		if err := r.stream.Recv(in); err != nil {
+			if errors.Is(err, io.EOF) {
+				return errors.New("device ended its stream")
+			}
+			return err
+		}
+		if err := r.dispatch(ctx, in); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *deviceRun) dispatch(ctx context.Context, in *wire.Incoming) error {
+	switch {
+	case in.Wake:
+		r.release(in)
+		select {
+		case r.wake <- struct{}{}:
+		default:
+		}
+		return nil
+	case r.polled:
+		select {
+		case r.events <- in:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	default:
+		select {
+		case r.slots <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		b := r.batch(in)
+		return r.d.Work(ctx, r.name, false, func(work context.Context) { r.d.Intake.Take(work, b) })
+	}
+}
+
+// batch ties a message to its answer.
+func (r *deviceRun) batch(in *wire.Incoming) *DeviceBatch {
+	o := &openBatch{number: in.Number, since: time.Now()}
+	r.mu.Lock()
+	r.open = append(r.open, o)
+	r.mu.Unlock()
+	return &DeviceBatch{Device: r.name, Staging: r.d.Open.StagingDir, In: in, Answer: func(err error) {
+		r.release(in)
+		r.mu.Lock()
+		r.answer(o, err)
+		r.mu.Unlock()
+		<-r.slots
+	}}
+}
+
+func (r *deviceRun) release(in *wire.Incoming) {
+	in.Release()
+	r.spare.Put(in)
+}
+
+// answer queues the one answer of an open batch; the sender goroutine sends it. Acknowledgements are cumulative, so
+// the newest one counts, and nothing is acknowledged after a refusal. The caller holds mu.
+func (r *deviceRun) answer(o *openBatch, err error) {
+	at := slices.Index(r.open, o)
+	if at < 0 {
+		return // refused as late already
+	}
+	r.open = slices.Delete(r.open, at, at+1)
+	switch {
+	case r.refused:
+		return
+	case err == nil:
+		r.unsent.Ack = o.number
+	default:
+		r.refused = true
+		r.unsent.Refused, r.unsent.Reason = o.number, sdk.ReasonDisk
+		var why *RefusedError
+		if errors.As(err, &why) {
+			r.unsent.Reason = why.Reason
+		}
+	}
+	r.kickSender()
+}
+
+// watchAnswers refuses a batch that has no answer in time. It may be stored all the same; then the device sends it
+// again, and its identity makes the two one.
+func (r *deviceRun) watchAnswers(ctx context.Context) error {
+	tick := time.NewTicker(max(r.d.Answer/10, time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		r.mu.Lock()
+		for len(r.open) > 0 && time.Since(r.open[0].since) > r.d.Answer {
+			r.answer(r.open[0], &RefusedError{Reason: sdk.ReasonLate, Err: fmt.Errorf("not stored within %s", r.d.Answer)})
+		}
+		r.mu.Unlock()
+	}
+}
+
+func (r *deviceRun) kickSender() {
+	select {
+	case r.kick <- struct{}{}:
+	default:
+	}
+}
+
+// send sends answers, and the word to poll. A refusal ends the stream after it was sent, unless the device reads one
+// batch at a time and knows the negative answer; the device decides by ending the stream itself.
+func (r *deviceRun) send(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.kick:
+		}
+		r.mu.Lock()
+		a := r.unsent
+		r.unsent = wire.Answer{}
+		if a.Refused > 0 && r.single {
+			r.refused = false
+		}
+		r.mu.Unlock()
+		if err := r.stream.Send(a); err != nil {
+			return err
+		}
+	}
+}
+
+// pollWhenDue reads the device at its interval, and at once when it asks. A poll that is due while the last one runs
+// is skipped and counted.
+func (r *deviceRun) pollWhenDue(ctx context.Context) error {
+	due := time.NewTimer(0)
+	defer due.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-due.C:
+		case <-r.wake:
+		}
+		begin := time.Now()
+		done := make(chan error, 1)
+		if err := r.d.Work(ctx, r.name, true, func(work context.Context) { done <- r.poll(ctx, work) }); err != nil {
+			return err
+		}
+		select {
+		case err := <-done:
+			if err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return nil
+		}
+		for late := time.Since(begin); late > r.every; late -= r.every {
+			r.d.Overrun()
+		}
+		due.Reset(r.every)
+	}
+}
+
+// poll tells the device to read, and takes its batches until it says that there is nothing more.
+func (r *deviceRun) poll(ctx, work context.Context) error {
+	r.mu.Lock()
+	r.unsent.PollMillis = uint32(max(r.d.Timeout.Milliseconds(), 1))
+	r.kickSender()
+	r.mu.Unlock()
+	over := time.NewTimer(r.d.Timeout + pollGrace)
+	defer over.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-work.Done():
+			return nil
+		case <-over.C:
+			return fmt.Errorf("poll did not end within %s: %w", r.d.Timeout+pollGrace, wire.ErrHung)
+		case in := <-r.events:
+			if in.Idle {
+				r.release(in)
+				return nil
+			}
+			select {
+			case r.slots <- struct{}{}:
+			case <-ctx.Done():
+				return nil
+			}
+			r.d.Intake.Take(work, r.batch(in))
+		}
+	}
+}

@@ -1,0 +1,345 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hostd/hostd/core/internal/life"
+	"github.com/hostd/hostd/core/internal/wire"
+	"github.com/hostd/hostd/core/sdk"
+)
+
+// emptyPause keeps a listening device whose Read returns nothing from spinning.
+const emptyPause = 50 * time.Millisecond
+
+var errNotOpen = errors.New("device is not open")
+
+// deviceHandler drives the author's Device as the contract says. Open, Run and Close come from the host in this order.
+type deviceHandler struct {
+	device sdk.Device
+	window int
+	polled bool
+	log    *logOutput
+
+	mu      sync.Mutex
+	session *deviceSession // guarded by mu; nil while the device is closed
+}
+
+// deviceSession is the time between an Open and its Close.
+type deviceSession struct {
+	h        *deviceHandler
+	group    *life.Group   // what the author started with env.Go, and the receiver of answers
+	wake     chan struct{} // capacity 1
+	failed   chan error    // capacity 1: why the session cannot go on
+	polls    chan time.Duration
+	finisher finisher
+
+	mu     sync.Mutex
+	number uint64      // guarded by mu: of the last message sent
+	open   []openBatch // guarded by mu: sent and not answered, oldest first
+	freed  chan struct{}
+}
+
+type openBatch struct {
+	number uint64
+	next   sdk.Position
+}
+
+// Open is the host's call.
+func (h *deviceHandler) Open(ctx context.Context, o wire.OpenDevice) error {
+	if err := h.Close(ctx); err != nil {
+		return fmt.Errorf("close before open: %w", err)
+	}
+	h.log.setLevel(o.LogLevel)
+	s := &deviceSession{
+		h: h, group: life.NewGroup(context.Background()), wake: make(chan struct{}, 1), failed: make(chan error, 1),
+		polls: make(chan time.Duration, 1), freed: make(chan struct{}, 1), finisher: finisher{staging: o.StagingDir},
+	}
+	h.mu.Lock()
+	h.session = s
+	h.mu.Unlock()
+	env := sdk.Env{
+		Name: o.Name, Settings: sdk.NewSettings(o.Settings), StateDir: o.StateDir, StagingDir: o.StagingDir,
+		Log: h.log.logger, Wake: s.wakeUp, Go: s.goAuthor,
+	}
+	if err := h.device.Open(ctx, env, sdk.Position(o.Position)); err != nil {
+		return errors.Join(err, h.Close(ctx))
+	}
+	return nil
+}
+
+// Close is the host's call; closing what is closed is no error.
+func (h *deviceHandler) Close(ctx context.Context) error {
+	h.mu.Lock()
+	s := h.session
+	h.session = nil
+	h.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	s.group.Cancel()
+	return errors.Join(h.device.Close(ctx), s.group.Stop(ctx))
+}
+
+// Run is the host's call: it reads, sends, and takes answers until ctx ends or something fails.
+func (h *deviceHandler) Run(ctx context.Context, stream wire.DeviceStream) error {
+	h.mu.Lock()
+	s := h.session
+	h.mu.Unlock()
+	if s == nil {
+		return errNotOpen
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s.group.Go("answers", func(context.Context) error {
+		cancel(s.answers(ctx, stream))
+		return nil
+	})
+	s.group.Go("failure", func(gone context.Context) error {
+		select {
+		case err := <-s.failed:
+			cancel(err)
+		case <-ctx.Done():
+		case <-gone.Done():
+			cancel(errNotOpen)
+		}
+		return nil
+	})
+	err := s.read(ctx, stream)
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+func (s *deviceSession) read(ctx context.Context, stream wire.DeviceStream) error {
+	if s.h.polled {
+		return s.readPolled(ctx, stream)
+	}
+	for {
+		empty, err := s.readOnce(ctx, stream)
+		if err != nil {
+			return err
+		}
+		if empty {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(emptyPause):
+			}
+		}
+	}
+}
+
+// readPolled waits for the host's word, or passes the device's own wish on.
+func (s *deviceSession) readPolled(ctx context.Context, stream wire.DeviceStream) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.wake:
+			if err := s.sign(stream, true, false); err != nil {
+				return err
+			}
+		case limit := <-s.polls:
+			if err := s.poll(ctx, stream, limit); err != nil {
+				return err
+			}
+			if err := s.sign(stream, false, true); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// poll reads until there is nothing more or the host's limit is over.
+func (s *deviceSession) poll(ctx context.Context, stream wire.DeviceStream, limit time.Duration) error {
+	bounded, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for bounded.Err() == nil {
+		empty, err := s.readOnce(bounded, stream)
+		if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) && bounded.Err() != nil {
+			return nil
+		}
+		if err != nil || empty {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// readOnce reads one batch when the window is open, and sends it.
+func (s *deviceSession) readOnce(ctx context.Context, stream wire.DeviceStream) (empty bool, err error) {
+	if err := s.awaitWindow(ctx); err != nil {
+		return false, err
+	}
+	b, err := s.h.device.Read(ctx)
+	if err != nil {
+		return false, err
+	}
+	if len(b.Records) == 0 && b.Next == "" {
+		return true, nil
+	}
+	return len(b.Records) == 0, s.send(stream, b)
+}
+
+func (s *deviceSession) awaitWindow(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		n := len(s.open)
+		s.mu.Unlock()
+		if n < s.h.window {
+			return ctx.Err()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.freed:
+		}
+	}
+}
+
+// send cuts the batch into messages; only the last one moves the position, so that a batch is stored whole before its
+// position is. The batch is registered as open before its last message leaves.
+func (s *deviceSession) send(stream wire.DeviceStream, b sdk.Batch) error {
+	if len(b.Next) > sdk.MaxPosition {
+		return fmt.Errorf("position of %d bytes, the limit is %d", len(b.Next), sdk.MaxPosition)
+	}
+	out, count := wire.NewOutgoing(sdk.MaxBatchSize), 0
+	for i := range b.Records {
+		r := &b.Records[i]
+		if err := s.finisher.finish(r); err != nil {
+			return fmt.Errorf("record %d of the batch: %w", i, err)
+		}
+		if count > 0 && (count == sdk.MaxBatch || out.Len()+wire.RecordSize(r) > sdk.MaxBatchSize) {
+			out.Head(s.nextNumber(nil), "")
+			if err := stream.Send(out); err != nil {
+				return err
+			}
+			out, count = wire.NewOutgoing(sdk.MaxBatchSize), 0
+		}
+		out.Record(r)
+		count++
+	}
+	out.Head(s.nextNumber(&b.Next), string(b.Next))
+	return stream.Send(out)
+}
+
+// nextNumber numbers a message; the last one of a batch carries its position and opens the batch.
+func (s *deviceSession) nextNumber(next *sdk.Position) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.number++
+	if next != nil {
+		s.open = append(s.open, openBatch{number: s.number, next: *next})
+	}
+	return s.number
+}
+
+func (s *deviceSession) sign(stream wire.DeviceStream, wake, idle bool) error {
+	out := wire.NewOutgoing(0)
+	out.Sign(wake, idle)
+	return stream.Send(out)
+}
+
+// answers takes the host's answers until the stream ends, and says why it ended.
+func (s *deviceSession) answers(ctx context.Context, stream wire.DeviceStream) error {
+	for {
+		a, err := stream.Recv()
+		if err != nil {
+			return fmt.Errorf("stream to the host: %w", err)
+		}
+		if a.Ack > 0 {
+			if err := s.acked(ctx, a.Ack); err != nil {
+				return fmt.Errorf("ack: %w", err)
+			}
+		}
+		if a.Refused > 0 {
+			if err := s.refused(ctx, a.Reason); err != nil {
+				return err
+			}
+		}
+		if a.PollMillis > 0 {
+			select {
+			case s.polls <- time.Duration(a.PollMillis) * time.Millisecond:
+			default:
+				return errors.New("host polled before the last poll was over")
+			}
+		}
+	}
+}
+
+// acked tells the device about the newest batch that the number covers, and only then lets Read go on.
+func (s *deviceSession) acked(ctx context.Context, number uint64) error {
+	s.mu.Lock()
+	n := 0
+	for n < len(s.open) && s.open[n].number <= number {
+		n++
+	}
+	covered := s.open[:n]
+	s.mu.Unlock()
+	if n == 0 {
+		return nil
+	}
+	if err := s.h.device.Ack(ctx, covered[n-1].next); err != nil {
+		return err
+	}
+	s.settle(n)
+	return nil
+}
+
+// refused hands the negative answer on. A device that cannot hear it, or that has read ahead, is reopened instead.
+func (s *deviceSession) refused(ctx context.Context, why sdk.Reason) error {
+	r, ok := s.h.device.(sdk.Refuser)
+	if !ok {
+		return fmt.Errorf("batch refused: %s", why)
+	}
+	s.mu.Lock()
+	open := append([]openBatch(nil), s.open...)
+	s.mu.Unlock()
+	for _, b := range open {
+		if err := r.Refuse(ctx, b.next, why); err != nil {
+			return fmt.Errorf("refuse: %w", err)
+		}
+	}
+	if s.h.window > 1 {
+		return fmt.Errorf("batch refused: %s", why)
+	}
+	s.settle(len(open))
+	return nil
+}
+
+func (s *deviceSession) settle(n int) {
+	s.mu.Lock()
+	s.open = append(s.open[:0], s.open[n:]...)
+	s.mu.Unlock()
+	select {
+	case s.freed <- struct{}{}:
+	default:
+	}
+}
+
+func (s *deviceSession) wakeUp() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (s *deviceSession) goAuthor(f func(ctx context.Context) error) {
+	s.group.Go("plugin", func(ctx context.Context) error {
+		err := f(ctx)
+		if err != nil && ctx.Err() == nil {
+			select {
+			case s.failed <- err:
+			default:
+				slog.Warn("second failure in a goroutine of the plugin", "err", err)
+			}
+		}
+		return nil
+	})
+}
