@@ -1,14 +1,21 @@
 // Package eyexml is the front door of the eye instruments' XML exports: it tells the makers' formats apart by their
-// content and hands the bytes to the decoder that knows them.
+// content and hands the document to the decoder that knows it.
 package eyexml
 
-import "github.com/hostd/hostd/core/sdk/exam"
+import (
+	"strings"
+
+	"github.com/hostd/hostd/core/protocols/joia"
+	"github.com/hostd/hostd/core/protocols/nidek"
+	"github.com/hostd/hostd/core/protocols/xmlexam"
+	"github.com/hostd/hostd/core/sdk/exam"
+)
 
 // Formats that Decode knows.
 const (
-	FormatAuto  = "auto"  // by root element and version
+	FormatAuto  = "auto"  // by root element, version and maker
 	FormatJOIA  = "joia"  // JOIA common XML: Topcon, also Tomey and Rodenstock lensmeters
-	FormatNIDEK = "nidek" // NIDEK <Data>, NIDEK <Ophthalmology>
+	FormatNIDEK = "nidek" // NIDEK <Data>, NIDEK <Ophthalmology>, bare NIDEK lenses
 )
 
 // Options of Decode; the zero Options are good defaults.
@@ -17,12 +24,54 @@ type Options struct {
 	Codepage string // the site's code page where the bytes do not fit their label: cp949, cp932, windows-1252 ...; empty is cp949
 	MaxSize  int    // bytes of input; 0 is 16 MiB; larger input is one reject too_large
 	MaxDepth int    // nesting of elements; 0 is 64; deeper input is one reject too_deep
-	HasFile  func(name string) bool
+	// HasFile is asked for each attachment that the exam names (file name as sent, without the blanks around it); an exam
+	// with one that is not there gets the warning attachment_absent. Nil means that none is there. The caller tries
+	// stems without their inner blanks too: one document pads and unpads the patient's id.
+	HasFile func(name string) bool
 }
 
 // Decode makes exams of one whole file. It never fails: what it cannot read is a reject, with the whole file as its
-// extent. It does no I/O, keeps nothing of data, and may be called from several goroutines at once.
-//
-// HasFile is asked for each attachment that the file names (file name as sent, trimmed); an exam with one that is not
-// there gets the warning attachment_absent. With a nil HasFile nothing is known to be there.
-func Decode(data []byte, opt Options) exam.Result { return exam.Result{} }
+// extent. It does no I/O of its own, keeps nothing of data, and may be called from several goroutines at once. A format
+// that is not one of the constants reads nothing: check it with KnownFormat where the setting is read.
+func Decode(data []byte, opt Options) exam.Result {
+	limits := xmlexam.Options{Codepage: opt.Codepage, MaxSize: opt.MaxSize, MaxDepth: opt.MaxDepth, HasFile: opt.HasFile}
+	doc, fault := xmlexam.Parse(data, limits)
+	if fault != nil {
+		return xmlexam.Rejected(fault)
+	}
+	format := opt.Format
+	if format == "" || format == FormatAuto {
+		format = Sniff(doc)
+	}
+	switch format {
+	case FormatJOIA:
+		return joia.Read(doc, data, limits)
+	case FormatNIDEK:
+		return nidek.Read(doc, data, limits)
+	}
+	return xmlexam.Unfit(data)
+}
+
+// KnownFormat says whether name is one of the Format constants or empty.
+func KnownFormat(name string) bool {
+	switch name {
+	case "", FormatAuto, FormatJOIA, FormatNIDEK:
+		return true
+	}
+	return false
+}
+
+// Sniff tells the format of doc: one of the Format constants, or empty where it is none of them.
+func Sniff(doc *xmlexam.Doc) string {
+	root := doc.Root()
+	common := root.Child("Common")
+	switch {
+	case root.Is("Data"), nidek.IsFragment(doc):
+		return FormatNIDEK
+	case !root.Is("Ophthalmology"):
+		return ""
+	case strings.HasPrefix(common.Child("Version").Text(), "NIDEK"), strings.EqualFold(common.Child("Company").Text(), "NIDEK"):
+		return FormatNIDEK
+	}
+	return FormatJOIA
+}

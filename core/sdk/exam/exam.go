@@ -6,6 +6,8 @@
 // The JSON form is described by exam.schema.json. The package uses the standard library only.
 package exam
 
+import "slices"
+
 // Kind is the sdk.Record.Kind of a record whose Data is an encoded Exam.
 const Kind = "exam"
 
@@ -14,46 +16,53 @@ const ContentType = "application/json"
 
 // Exam is what one instrument found at one sitting. Every text is UTF-8.
 type Exam struct {
-	Patient Patient
-	Device  Device
+	Patient Patient `json:"patient"`
+	Device  Device  `json:"device"`
 	// TakenAt is the instrument's own clock as ISO 8601, without a zone unless the instrument sent one; only the date
 	// if no time came; empty if nothing came. Such clocks lie: never sort or deduplicate by it alone.
-	TakenAt string
+	TakenAt string `json:"taken_at"`
 	// Observations are unique in (Code, Eye, Method, Seq); their order is the instrument's.
-	Observations []Observation
+	Observations []Observation `json:"observations"`
 	// Warnings are words of the Warn constants: what a reader should know before he trusts the exam. Nil when all is well.
-	Warnings []string
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Patient is the person as the instrument named her; any field may be empty. A blank ID is normal: such an exam waits
 // until someone assigns it.
 type Patient struct {
-	ID    string
-	Name  string // family name, one blank, given name
-	Birth string // YYYY-MM-DD
-	Sex   string // M, F, O or empty
+	ID    string `json:"id"`
+	Name  string `json:"name"`  // family name, one blank, given name
+	Birth string `json:"birth"` // YYYY-MM-DD, or YYYY-MM or YYYY where no more is known
+	Sex   string `json:"sex"`   // M, F, O or empty
 }
 
 // Device is the instrument as it named itself; any field may be empty.
 type Device struct {
-	Make   string
-	Model  string
-	Serial string // the machine's number, never a running number of exams
+	Make   string `json:"make"`
+	Model  string `json:"model"`
+	Serial string `json:"serial"` // the machine's number, never a running number of exams
 }
 
 // Observation is one finding.
 type Observation struct {
-	Code   string // a Code constant, or the source's own code where no constant fits
-	Eye    string // R, L or B: both eyes, or not tied to an eye
-	Value  Value
-	Unit   string // UnitOf(Code), or the source's own unit for a foreign code; empty if it has none
-	Method string // a Method constant, or empty
+	Code   string `json:"code"`   // a Code constant, or the source's own code where no constant fits
+	Eye    string `json:"eye"`    // R, L or B: both eyes, or not tied to an eye
+	Value  Value  `json:"value"`  // never empty: an instrument that sent nothing made no observation
+	Unit   string `json:"unit"`   // UnitOf(Code), or the source's own unit for a foreign code; empty if it has none
+	Method string `json:"method"` // a Method constant, or empty
 	// Seq is 0 for the instrument's own summary (median, average or the only value), 1 and up for single shots.
-	Seq int
+	Seq int `json:"seq"`
 	// Text is the value as the instrument sent it, where that differs from Value's own text ("0,25", "+1.50"); else empty.
-	Text string
+	Text string `json:"text,omitempty"`
 	// Flags are the source's marks on this value, as sent (abnormal, corrected). Nil is none.
-	Flags []string
+	Flags []string `json:"flags,omitempty"`
+}
+
+// Warn adds a word of the Warn constants to e.Warnings, once.
+func (e *Exam) Warn(word string) {
+	if !slices.Contains(e.Warnings, word) {
+		e.Warnings = append(e.Warnings, word)
+	}
 }
 
 // Eyes of an observation.

@@ -55,7 +55,14 @@ func (v Value) String() string {
 
 func (v Value) finite() bool { return !v.isNum || !(math.IsNaN(v.number) || math.IsInf(v.number, 0)) }
 
-func appendNumber(b []byte, f float64) []byte { return strconv.AppendFloat(b, f, 'f', -1, 64) }
+// appendNumber writes the shortest form; an exponent only where the digits would run past 21, as in ECMA-262.
+func appendNumber(b []byte, f float64) []byte {
+	format := byte('f')
+	if a := math.Abs(f); a != 0 && (a < 1e-6 || a >= 1e21) {
+		format = 'e'
+	}
+	return strconv.AppendFloat(b, f, format, -1, 64)
+}
 
 func plainDecimal(s string) bool {
 	if s != "" && (s[0] == '+' || s[0] == '-') {

@@ -1,0 +1,121 @@
+package textenc
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/charmap"
+	"golang.org/x/text/encoding/japanese"
+	"golang.org/x/text/encoding/korean"
+	"golang.org/x/text/encoding/simplifiedchinese"
+	"golang.org/x/text/encoding/traditionalchinese"
+)
+
+// Known says whether name is a character set that Decode can read: utf-8, us-ascii, or a code page under one of its usual
+// names (cp949, EUC-KR, Shift-JIS, windows-1252 ...). UTF-16 is told by its bytes, not by a name.
+func Known(name string) bool {
+	name = normalize(name)
+	return name == utf8Name || codepageOf(name) != nil
+}
+
+// Decode makes UTF-8 of text in the character set name, strictly. The error is ErrUndecodable, or that name is unknown.
+// The result may share memory with data.
+func Decode(name string, data []byte) ([]byte, error) {
+	if !Known(name) {
+		return nil, errors.New("decode text: character set is unknown")
+	}
+	out, ok := decode(normalize(name), data)
+	if !ok {
+		return nil, ErrUndecodable
+	}
+	return out, nil
+}
+
+// normalize gives the one name that the rest of this package uses, or name in lower case.
+func normalize(name string) string {
+	name = strings.ToLower(strings.TrimSpace(name))
+	switch name {
+	case "utf-8", "utf8", "us-ascii", "ascii", "cp65001":
+		return utf8Name
+	case "utf-16", "utf16", "unicode", "ucs-2", "iso-10646-ucs-2":
+		return "utf-16"
+	case "euc-kr", "euckr", "cp949", "949", "ms949", "uhc", "windows-949", "ks_c_5601-1987", "ks_c_5601", "ksc5601", "korean":
+		return "cp949"
+	case "shift_jis", "shift-jis", "shiftjis", "sjis", "x-sjis", "cp932", "932", "ms932", "windows-31j", "ms_kanji":
+		return "cp932"
+	case "gb2312", "gbk", "cp936", "936", "ms936", "windows-936", "x-gbk", "gb18030":
+		return "gb18030"
+	case "big5", "cp950", "950", "windows-950", "big5-hkscs":
+		return "big5"
+	case "iso-8859-1", "latin1", "l1", "cp1252", "1252", "windows-1252":
+		return "windows-1252"
+	case "cp1250", "1250":
+		return "windows-1250"
+	case "cp1251", "1251":
+		return "windows-1251"
+	case "iso-8859-15", "latin9":
+		return "iso-8859-15"
+	}
+	return name
+}
+
+// codepageOf is nil for an unknown name. What devices call Shift-JIS is code page 932, and EUC-KR is 949: x/text has
+// them under the first names.
+func codepageOf(name string) encoding.Encoding {
+	switch name {
+	case "cp949":
+		return korean.EUCKR
+	case "cp932":
+		return japanese.ShiftJIS
+	case "euc-jp":
+		return japanese.EUCJP
+	case "gb18030":
+		return simplifiedchinese.GB18030
+	case "big5":
+		return traditionalchinese.Big5
+	case "windows-1250":
+		return charmap.Windows1250
+	case "windows-1251":
+		return charmap.Windows1251
+	case "windows-1252":
+		return charmap.Windows1252
+	case "iso-8859-2":
+		return charmap.ISO8859_2
+	case "iso-8859-15":
+		return charmap.ISO8859_15
+	}
+	return nil
+}
+
+// decode is strict: what the code page does not hold makes it fail.
+func decode(name string, data []byte) ([]byte, bool) {
+	if isASCII(data) {
+		return data, name == utf8Name || codepageOf(name) != nil
+	}
+	if name == utf8Name {
+		return data, utf8.Valid(data)
+	}
+	page := codepageOf(name)
+	if page == nil {
+		return nil, false
+	}
+	dst := make([]byte, decodedSize(data))
+	n, _, err := page.NewDecoder().Transform(dst, data, true)
+	// None of these code pages holds U+FFFD: it stands where x/text replaced something.
+	if err != nil || bytes.Contains(dst[:n], []byte("\uFFFD")) {
+		return nil, false
+	}
+	return dst[:n], true
+}
+
+// decodedSize is enough for every byte outside ASCII to become three.
+func decodedSize(data []byte) int {
+	size := len(data)
+	for _, c := range data {
+		size += 2 * int(c>>7)
+	}
+	return size
+}
