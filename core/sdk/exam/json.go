@@ -174,7 +174,8 @@ func Decode(data []byte) (*Exam, error) {
 	return e, nil
 }
 
-// PatientID is the patient's id of an encoded exam, without decoding the rest of it; empty where the exam names none.
+// PatientID is the patient's id of what Encode made, without decoding or checking the rest of it; empty where the exam
+// names none.
 func PatientID(data []byte) (string, error) {
 	const head = `{"patient":{"id":"`
 	if rest, ok := bytes.CutPrefix(data, []byte(head)); ok {
