@@ -1,0 +1,211 @@
+package spool
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Entry is one record of a batch.
+type Entry struct {
+	Payload []byte  // the record's bytes, at most 16 MiB; they may be used again after done
+	Sinks   SinkSet // who gets it
+}
+
+// Batch is what is stored together: all of it or nothing.
+type Batch struct {
+	Device      string // name, 1 to 256 bytes
+	Records     []Entry
+	Position    []byte // the device's position once the records are stored, at most 4 KiB
+	HasPosition bool   // Position counts, even when it is empty
+}
+
+const maxPosition = 4 << 10
+
+// size is the space that the batch takes in a group.
+func (b *Batch) size() (int, error) {
+	if len(b.Device) == 0 || len(b.Device) > maxName || len(b.Position) > maxPosition {
+		return 0, fmt.Errorf("append batch: device name of %d bytes, position of %d: %w", len(b.Device), len(b.Position), ErrTooLarge)
+	}
+	n := headerSize + len(b.Position)
+	for i := range b.Records {
+		n += headerSize + len(b.Records[i].Payload)
+	}
+	if n > maxPayload {
+		return 0, fmt.Errorf("append batch: %d bytes: %w", n, ErrTooLarge)
+	}
+	return n, nil
+}
+
+// group is what one fsync puts on the disk.
+type group struct {
+	buf   []byte
+	next  uint64 // seq after its last record
+	dones []func(error)
+	full  chan struct{} // closed when the group is taken; made by the first Append that waits for it
+}
+
+func (g *group) reset(limit int) {
+	if cap(g.buf) > 2*limit+maxPosition {
+		g.buf = nil // one large batch must not hold its memory for ever
+	}
+	g.buf = g.buf[:0]
+	clear(g.dones)
+	g.dones, g.full = g.dones[:0], nil
+}
+
+// Append hands a batch over and returns; done is called with nil after its fsync, or with the reason why nothing of it
+// counts as stored (ErrFull, ErrDisk, ErrClosed). done runs in the goroutine of Run, exactly once, and must be quick
+// and must not call Append. While the gathering group is full (Options.GroupSize) Append waits, at most about one
+// fsync, until there is room or ctx ends. With an error nothing was taken and done is not called.
+func (s *Spool) Append(ctx context.Context, b Batch, done func(error)) error {
+	size, err := b.size()
+	if err != nil {
+		return err
+	}
+	now := time.Now().UnixNano()
+	for {
+		full, err := s.offer(&b, size, now, done)
+		if full == nil {
+			return err
+		}
+		select {
+		case <-full:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// offer adds the batch to the group that gathers, or returns the channel that is closed when that one is taken.
+func (s *Spool) offer(b *Batch, size int, now int64, done func(error)) (full chan struct{}, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.gather
+	if s.stopped {
+		return nil, ErrClosed
+	}
+	if len(g.buf) > 0 && len(g.buf)+size > s.opt.GroupSize {
+		if g.full == nil {
+			g.full = make(chan struct{})
+		}
+		return g.full, nil
+	}
+	for i := range b.Records {
+		if uint64(b.Records[i].Sinks)>>len(s.sinks) != 0 {
+			return nil, fmt.Errorf("append batch: %w", ErrUnknownSink)
+		}
+	}
+	n, err := s.deviceNumber(b.Device)
+	if err != nil {
+		return nil, err
+	}
+	for i := range b.Records {
+		h := header{kind: kindRecord, num: n, seq: s.next, a: uint64(now), b: uint64(b.Records[i].Sinks)}
+		g.buf = appendFrame(g.buf, h, b.Records[i].Payload)
+		s.next++
+	}
+	if b.HasPosition {
+		g.buf = appendFrame(g.buf, header{kind: kindPosition, num: n, a: 1}, b.Position)
+	}
+	s.joined(g, done)
+	return nil, nil
+}
+
+// joined notes who waits for the group, and wakes Run.
+func (s *Spool) joined(g *group, done func(error)) {
+	g.dones = append(g.dones, done)
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Spool) deviceNumber(name string) (uint32, error) {
+	if n, ok := s.byName[name]; ok {
+		return n, nil
+	}
+	if len(s.devices) == maxDevices {
+		return 0, fmt.Errorf("append batch: more than %d devices: %w", maxDevices, ErrTooLarge)
+	}
+	n := uint32(len(s.devices))
+	s.devices = append(s.devices, name)
+	s.byName[name] = n
+	return n, nil
+}
+
+// ForgetDevice drops the position of the device, so that it begins anew, and returns when that is on the disk. An
+// unknown device is not an error. The end of ctx leaves it open whether the position is forgotten.
+func (s *Spool) ForgetDevice(ctx context.Context, name string) error {
+	done := make(chan error, 1)
+	known, err := s.forget(name, func(err error) { done <- err })
+	if err != nil || !known {
+		return err
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *Spool) forget(name string, done func(error)) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return false, ErrClosed
+	}
+	n, ok := s.byName[name]
+	if !ok {
+		return false, nil
+	}
+	s.gather.buf = appendFrame(s.gather.buf, header{kind: kindPosition, num: n}, nil)
+	s.joined(s.gather, done)
+	return true, nil
+}
+
+// take exchanges the gathering group for next and adds to it the names and cursors that the disk does not know yet.
+func (s *Spool) take(next *group) *group {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.gather
+	s.gather = next
+	if g == nil {
+		return &group{}
+	}
+	g.next = s.next
+	if g.full != nil {
+		close(g.full)
+		g.full = nil
+	}
+	for i, name := range s.devices {
+		if i >= len(s.state.devices) || s.state.devices[i].name == "" {
+			g.buf = appendName(g.buf, kindDevice, i, name)
+		}
+	}
+	for i := range s.sinks {
+		k := &s.sinks[i]
+		var known sinkState
+		if i < len(s.state.sinks) {
+			known = s.state.sinks[i]
+		}
+		if known.name != k.name {
+			g.buf = appendName(g.buf, kindSink, i, k.name)
+		}
+		if known.cursor != k.cursor || known.settled != k.settled || known.lost != k.lost {
+			h := header{kind: kindSettle, num: uint32(i), seq: k.cursor, a: k.settled, b: k.lost}
+			g.buf = appendFrame(g.buf, h, nil)
+		}
+	}
+	return g
+}
+
+// appendName writes a name twice, so that no single damaged byte loses it.
+func appendName(buf []byte, k kind, n int, name string) []byte {
+	if name == "" {
+		return buf
+	}
+	h := header{kind: k, num: uint32(n)}
+	return appendFrame(appendFrame(buf, h, []byte(name)), h, []byte(name))
+}

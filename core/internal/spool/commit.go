@@ -1,0 +1,262 @@
+package spool
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// segment is one file of the log.
+type segment struct {
+	num  uint32
+	salt uint32
+	name string // base name
+	made int64  // unix ns; about the time of its first record
+
+	end  int64  // guarded by Spool.mu: bytes that are the log; all of them synced
+	last uint64 // guarded by Spool.mu: no record in it has a higher seq
+}
+
+// commit writes the group that gathers and tells everybody in it. force writes it even when it is empty.
+func (s *Spool) commit(force bool) error {
+	g := s.take(s.spare)
+	defer func() {
+		g.reset(s.opt.GroupSize)
+		s.spare = g
+	}()
+	if len(g.buf) == 0 && len(g.dones) == 0 && !force {
+		return nil
+	}
+	err := s.write(g)
+	if err == nil {
+		s.publish(g)
+	} else {
+		s.log.Error("group not written", "err", err, "batches", len(g.dones))
+	}
+	for _, done := range g.dones {
+		done(err) // Rule 18: write has synced, or err says that it has not
+	}
+	if err == nil {
+		s.prune()
+	}
+	return err
+}
+
+// write puts the group on the disk and syncs it. A segment that failed is given up at its last synced byte, and the
+// group goes to a new one, once; a full disk is left as it was.
+func (s *Spool) write(g *group) error {
+	var err error
+	body := len(g.buf)
+	for range 2 {
+		g.buf = g.buf[:body]
+		var seg *segment
+		if seg, err = s.room(int64(body)); err != nil {
+			if isFull(err) {
+				return err
+			}
+			continue
+		}
+		g.buf = seal(g.buf, seg.salt, g.next)
+		if err = s.put(seg, g.buf); err == nil || isFull(err) {
+			return err
+		}
+	}
+	return err
+}
+
+// put writes buf at the end of the segment and syncs it.
+func (s *Spool) put(seg *segment, buf []byte) error {
+	if _, err := s.cur.WriteAt(buf, seg.end); err != nil {
+		if isFull(err) && s.disk.Truncate(s.path(seg), seg.end) == nil {
+			return diskError("write group", err) // the file is whole: it goes on when there is space
+		}
+		s.abandon(seg)
+		return diskError("write group", err)
+	}
+	if err := s.cur.Sync(); err != nil {
+		s.abandon(seg)
+		return diskError("sync group", err)
+	}
+	return nil
+}
+
+// abandon seals the newest segment at its last synced byte. It is never synced again: the kernel may have dropped
+// what could not be written, and would say that all is well.
+func (s *Spool) abandon(seg *segment) {
+	err := errors.Join(s.closeNewest(), s.disk.Truncate(s.path(seg), seg.end))
+	s.log.Warn("segment given up after a failed write", "segment", seg.name, "bytes", seg.end, "err", err)
+}
+
+func (s *Spool) path(seg *segment) string { return filepath.Join(s.dir, seg.name) }
+
+// room returns the segment that takes n more bytes, a new one where the newest is full or given up.
+func (s *Spool) room(n int64) (*segment, error) {
+	if s.cur != nil {
+		if seg := s.newest(); seg.end+n <= s.opt.SegmentSize {
+			return seg, nil
+		}
+		if err := s.closeNewest(); err != nil {
+			s.log.Warn("segment not closed", "err", err)
+		}
+	}
+	return s.roll()
+}
+
+func (s *Spool) newest() *segment {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.segments) == 0 {
+		return nil
+	}
+	return s.segments[len(s.segments)-1]
+}
+
+// roll makes a new segment with its snapshot, synced together with its directory entry.
+func (s *Spool) roll() (*segment, error) {
+	var salt [4]byte
+	if _, err := rand.Read(salt[:]); err != nil {
+		return nil, err
+	}
+	s.top++
+	seg := &segment{num: s.top, salt: binary.LittleEndian.Uint32(salt[:]), made: time.Now().UnixNano()}
+	seg.name = segmentName(seg.num, seg.salt)
+	f, err := s.disk.Open(s.path(seg), os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	if err != nil {
+		return nil, diskError("make segment", err)
+	}
+	head := s.head(seg)
+	_, err = f.WriteAt(head, 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = s.disk.dirs.Sync(s.dir)
+	}
+	if err != nil {
+		err = errors.Join(err, f.Close(), s.disk.Remove(s.path(seg)))
+		return nil, diskError("make segment", err)
+	}
+	seg.end = int64(len(head))
+	s.cur = f
+	s.adopt(seg)
+	return seg, nil
+}
+
+// head is the first group of a segment: the state of the log before it, twice.
+func (s *Spool) head(seg *segment) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := header{kind: kindSnapshot, seq: s.state.next, a: uint64(seg.made)}
+	if n := len(s.segments); n > 0 {
+		h.num, h.b = s.segments[n-1].num, uint64(s.segments[n-1].end)
+	}
+	payload := s.state.encode()
+	buf := appendFrame(appendFrame(nil, h, payload), h, payload)
+	return seal(buf, seg.salt, s.state.next)
+}
+
+func (s *Spool) adopt(seg *segment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seg.last = s.state.next - 1
+	s.segments = append(s.segments, seg)
+}
+
+// publish makes the synced group part of the state and wakes the readers it concerns.
+func (s *Spool) publish(g *group) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seg := s.segments[len(s.segments)-1]
+	start := seg.end
+	var before [maxSinks]sinkState
+	copy(before[:], s.state.sinks)
+	first := s.state.next
+	for at := 0; at < len(g.buf); {
+		h := loadHeader(g.buf[at:])
+		end := at + headerSize + int(h.length)
+		s.state.apply(h, g.buf[at+headerSize:end], true)
+		at = end
+	}
+	seg.end += int64(len(g.buf))
+	seg.last = s.state.next - 1
+	for i := range s.state.sinks {
+		if k := &s.state.sinks[i]; k.last != before[i].last {
+			s.arrived(i, &before[i], first)
+			s.notify(i, seg, start)
+		}
+	}
+}
+
+// arrived moves the cursor of a sink that waited for nothing up to the group with its new records, so that it does not
+// hold the segments in between. What was appended for it before and never settled was lost.
+func (s *Spool) arrived(i int, before *sinkState, first uint64) {
+	if live := &s.sinks[i]; live.cursor >= before.last {
+		live.cursor = max(live.cursor, first-1)
+		live.lost = before.appended - live.settled
+	}
+}
+
+// notify wakes the readers of sink i, for whom there is nothing before start.
+func (s *Spool) notify(i int, seg *segment, start int64) {
+	for _, w := range s.waiters[i] {
+		w.seg, w.off = seg, start
+		close(w.ready)
+	}
+	s.waiters[i] = s.waiters[i][:0]
+}
+
+// prune deletes segments that no sink needs. The two newest stay, so that a damaged head leaves one to begin from.
+func (s *Spool) prune() {
+	for {
+		seg := s.needless(time.Now())
+		if seg == nil {
+			return
+		}
+		// Rule 18: the cursors that free the segment are on the disk, needless looks at nothing else.
+		if err := s.disk.Remove(s.path(seg)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			s.log.Debug("segment not deleted yet", "segment", seg.name, "err", err)
+			return
+		}
+		s.dropOldest()
+	}
+}
+
+// needless returns the oldest segment if everything in it is settled, durably, and old enough.
+func (s *Spool) needless(now time.Time) *segment {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.segments) < 3 {
+		return nil
+	}
+	seg := s.segments[0]
+	for i := range s.state.sinks {
+		if k := &s.state.sinks[i]; !k.idle() && k.cursor < seg.last {
+			return nil
+		}
+	}
+	if s.opt.Keep > 0 && now.Sub(unixTime(s.segments[1].made)) < s.opt.Keep {
+		return nil
+	}
+	return seg
+}
+
+func (s *Spool) dropOldest() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.segments = append([]*segment(nil), s.segments[1:]...)
+}
+
+// segmentName carries what is needed to check the segment's first byte.
+func segmentName(num, salt uint32) string { return fmt.Sprintf("%010d-%08x.seg", num, salt) }
+
+// parseSegmentName reads back segmentName; false for any other file.
+func parseSegmentName(name string) (num, salt uint32, ok bool) {
+	if n, err := fmt.Sscanf(name, "%010d-%08x.seg", &num, &salt); err != nil || n != 2 {
+		return 0, 0, false
+	}
+	return num, salt, name == segmentName(num, salt)
+}

@@ -1,0 +1,48 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+)
+
+// Errors that callers branch on, found with errors.Is.
+var (
+	// ErrFull says that the disk has no room. Nothing was stored; it may be tried again when there is space.
+	ErrFull = errors.New("disk is full")
+	// ErrDisk says that the disk failed to write or to sync. Nothing was acknowledged; it may be tried again.
+	ErrDisk = errors.New("disk failed")
+	// ErrClosed says that the spool has stopped. Nothing was stored.
+	ErrClosed = errors.New("spool is closed")
+	// ErrTooLarge says that a batch, a name or a position is beyond its limit. Trying again is of no use.
+	ErrTooLarge = errors.New("too large for the spool")
+	// ErrUnknownSink says that a SinkID or a SinkSet names a sink that was never registered.
+	ErrUnknownSink = errors.New("sink is not registered")
+	// ErrBlob says that an attachment's file is not what its record says: hash, size or form of the hash.
+	ErrBlob = errors.New("attachment does not match")
+)
+
+// windowsDiskFull and windowsHandleDiskFull are ERROR_DISK_FULL and ERROR_HANDLE_DISK_FULL of Windows.
+const (
+	windowsDiskFull       = syscall.Errno(112)
+	windowsHandleDiskFull = syscall.Errno(39)
+)
+
+// diskError gives a failed file operation its class, ErrFull or ErrDisk, and keeps the cause.
+func diskError(verb string, err error) error {
+	if err == nil {
+		return nil
+	}
+	class := ErrDisk
+	if isFull(err) {
+		class = ErrFull
+	}
+	return fmt.Errorf("%s: %w: %w", verb, class, err)
+}
+
+func isFull(err error) bool {
+	if errors.Is(err, ErrFull) || errors.Is(err, syscall.ENOSPC) {
+		return true
+	}
+	return onWindows && (errors.Is(err, windowsDiskFull) || errors.Is(err, windowsHandleDiskFull))
+}

@@ -1,0 +1,99 @@
+package spool
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+)
+
+// Everything on the disk is a frame: a header of headerSize bytes and a payload. All numbers are little-endian.
+//
+//	 0 magic u32   4 kind u8   5 flags u8   6 version u16   8 payload length u32   12 num u32
+//	16 seq u64    24 a u64    32 b u64     40 CRC-32C of the payload   44 CRC-32C of bytes 0-43, started with the file's salt
+const (
+	headerSize = 48
+	magic      = 0x31705368 // "hSp1" in the file
+	version    = 1
+	maxPayload = 16 << 20
+)
+
+type kind uint8
+
+// The kinds of frame and what num, seq, a, b and the payload are in each.
+const (
+	kindSnapshot kind = 1 + iota // num: number of the segment before; seq: next seq; a: made, unix ns; b: end of the segment before; payload: state
+	kindRecord                   // num: device; seq; a: received, unix ns; b: SinkSet; payload: the record
+	kindPosition                 // num: device; a: 1, or 0 for a position that was forgotten; payload: the position
+	kindSettle                   // num: sink; seq: cursor; a: records settled ever; b: records lost to damage ever
+	kindSink                     // num: sink; payload: its name
+	kindDevice                   // num: device; payload: its name
+	kindTrailer                  // seq: next seq; a: bytes of the group without the trailer; b: CRC-32C of them
+	kindDead                     // num: sink; seq; a: received; b: when it was given up, unix ns; payload: see dead.go
+)
+
+// flagSealed is set where the payload is encrypted. No version writes it yet, and a reader sets such a frame aside.
+const flagSealed = 1
+
+var (
+	castagnoli = crc32.MakeTable(crc32.Castagnoli)
+	magicBytes = binary.LittleEndian.AppendUint32(nil, magic)
+)
+
+type header struct {
+	kind   kind
+	flags  uint8
+	length uint32
+	num    uint32
+	seq    uint64
+	a, b   uint64
+	sum    uint32 // of the payload
+}
+
+// appendFrame appends a frame whose header checksum is missing: seal adds it when the file, and so the salt, is known.
+func appendFrame(dst []byte, h header, payload []byte) []byte {
+	var b [headerSize]byte
+	binary.LittleEndian.PutUint32(b[0:], magic)
+	b[4], b[5] = byte(h.kind), h.flags
+	binary.LittleEndian.PutUint16(b[6:], version)
+	binary.LittleEndian.PutUint32(b[8:], uint32(len(payload)))
+	binary.LittleEndian.PutUint32(b[12:], h.num)
+	binary.LittleEndian.PutUint64(b[16:], h.seq)
+	binary.LittleEndian.PutUint64(b[24:], h.a)
+	binary.LittleEndian.PutUint64(b[32:], h.b)
+	binary.LittleEndian.PutUint32(b[40:], crc32.Checksum(payload, castagnoli))
+	return append(append(dst, b[:]...), payload...)
+}
+
+// seal writes the header checksums of all frames of buf for a file with that salt, and appends the group's trailer.
+func seal(buf []byte, salt uint32, next uint64) []byte {
+	sealHeaders(buf, salt)
+	t := header{kind: kindTrailer, seq: next, a: uint64(len(buf)), b: uint64(crc32.Checksum(buf, castagnoli))}
+	end := len(buf)
+	buf = appendFrame(buf, t, nil)
+	sealHeaders(buf[end:], salt)
+	return buf
+}
+
+func sealHeaders(buf []byte, salt uint32) {
+	for at := 0; at < len(buf); at += headerSize + int(binary.LittleEndian.Uint32(buf[at+8:])) {
+		binary.LittleEndian.PutUint32(buf[at+44:], crc32.Update(salt, castagnoli, buf[at:at+44]))
+	}
+}
+
+// parseHeader reads the header at the start of b, at least headerSize bytes. False means that it is none of a file
+// with that salt.
+func parseHeader(b []byte, salt uint32) (header, bool) {
+	if binary.LittleEndian.Uint32(b) != magic || crc32.Update(salt, castagnoli, b[:44]) != binary.LittleEndian.Uint32(b[44:]) {
+		return header{}, false
+	}
+	h := loadHeader(b)
+	return h, h.length <= maxPayload
+}
+
+// loadHeader reads a header that is known to be good.
+func loadHeader(b []byte) header {
+	return header{
+		kind: kind(b[4]), flags: b[5], length: binary.LittleEndian.Uint32(b[8:]), num: binary.LittleEndian.Uint32(b[12:]),
+		seq: binary.LittleEndian.Uint64(b[16:]), a: binary.LittleEndian.Uint64(b[24:]), b: binary.LittleEndian.Uint64(b[32:]),
+		sum: binary.LittleEndian.Uint32(b[40:]),
+	}
+}

@@ -1,0 +1,157 @@
+package spool
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+)
+
+// chunk is how many bytes a scanner reads at once.
+const chunk = 256 << 10
+
+// span is a range of bytes of a file.
+type span struct{ from, to int64 }
+
+// frame is a frame whose checksums are right. raw (header and payload) is good until the next call of the scanner.
+type frame struct {
+	header
+	off     int64
+	raw     []byte
+	payload []byte
+}
+
+// scanner reads the frames of a file in order, whatever the bytes are. What is not a frame is skipped up to the next
+// header with a right checksum, and reported to bad.
+type scanner struct {
+	src   io.ReaderAt
+	salt  uint32
+	off   int64 // where the next frame is looked for
+	end   int64 // bytes at and after it are never read
+	bad   func(span)
+	short bool // a frame was met that the end of the file cuts off
+
+	buf  []byte // window of the file
+	base int64  // offset of buf[0]
+}
+
+// next returns the next good frame, or false at the end. An error is one of reading, and the call may be repeated.
+func (c *scanner) next() (frame, bool, error) {
+	for c.off < c.end {
+		h, ok, err := c.headerAt(c.off)
+		if err != nil {
+			return frame{}, false, err
+		}
+		if !ok {
+			if err := c.skip(); err != nil {
+				return frame{}, false, err
+			}
+			continue
+		}
+		raw, err := c.window(c.off, headerSize+int64(h.length))
+		if err != nil {
+			return frame{}, false, err
+		}
+		f := frame{header: h, off: c.off, raw: raw, payload: raw[headerSize:]}
+		c.off += int64(len(raw))
+		if crc32.Checksum(f.payload, castagnoli) == h.sum {
+			return f, true, nil
+		}
+		c.report(f.off, c.off)
+	}
+	return frame{}, false, nil
+}
+
+// skip moves off to the next header after it and reports what lies between.
+func (c *scanner) skip() error {
+	to, err := c.resync(c.off + 1)
+	if err != nil {
+		return err
+	}
+	from := c.off
+	c.off = to
+	c.report(from, to)
+	return nil
+}
+
+func (c *scanner) report(from, to int64) {
+	if c.bad != nil {
+		c.bad(span{from, to})
+	}
+}
+
+// headerAt reads the header at off; false means that there is none whose frame fits before the end.
+func (c *scanner) headerAt(off int64) (header, bool, error) {
+	if off+headerSize > c.end {
+		c.short = true
+		return header{}, false, nil
+	}
+	b, err := c.window(off, headerSize)
+	if err != nil {
+		return header{}, false, err
+	}
+	h, ok := parseHeader(b, c.salt)
+	if ok && off+headerSize+int64(h.length) > c.end {
+		c.short = true
+		return header{}, false, nil
+	}
+	return h, ok, nil
+}
+
+// resync returns the offset of the first good header at or after from, or the end.
+func (c *scanner) resync(from int64) (int64, error) {
+	for at := from; at+headerSize <= c.end; {
+		w, err := c.window(at, min(chunk, c.end-at))
+		if err != nil {
+			return 0, err
+		}
+		i := bytes.Index(w, magicBytes)
+		if i < 0 {
+			at += int64(len(w) - len(magicBytes) + 1)
+			continue
+		}
+		at += int64(i)
+		if at+headerSize > c.end {
+			break
+		}
+		_, ok, err := c.headerAt(at)
+		if err != nil {
+			return 0, err
+		}
+		if ok {
+			return at, nil
+		}
+		at++
+	}
+	return c.end, nil
+}
+
+// window returns the n bytes at off, which lie before end. Bytes that the file does not have read as zeros.
+func (c *scanner) window(off, n int64) ([]byte, error) {
+	at := off - c.base
+	if at >= 0 && at+n <= int64(len(c.buf)) {
+		return c.buf[at : at+n], nil
+	}
+	have := 0
+	if at >= 0 && at < int64(len(c.buf)) {
+		have = copy(c.buf, c.buf[at:])
+	}
+	want := int(min(max(n, chunk), c.end-off))
+	if cap(c.buf) < want {
+		grown := make([]byte, want)
+		copy(grown, c.buf[:have])
+		c.buf = grown
+	}
+	c.base, c.buf = off, c.buf[:want]
+	m, err := c.src.ReadAt(c.buf[have:], off+int64(have))
+	if err != nil && !errors.Is(err, io.EOF) {
+		c.buf = c.buf[:have]
+		return nil, fmt.Errorf("read segment: %w: %w", ErrDisk, err)
+	}
+	clear(c.buf[have+m:])
+	return c.buf[:n], nil
+}
+
+// at moves the scanner to another place of the same file.
+func (c *scanner) at(off, end int64) { c.off, c.end = off, end }

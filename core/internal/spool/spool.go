@@ -1,0 +1,274 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Options are the limits of a spool. A zero field takes its default.
+type Options struct {
+	SegmentSize int64         // bytes of a segment, which one large group may exceed; default 64 MiB
+	GroupSize   int           // bytes that gather for one fsync before Append waits; default 2 MiB
+	Flush       time.Duration // how long settle marks may wait for a group of records; default 50 ms
+	Keep        time.Duration // how long a segment is kept after its last record was delivered everywhere; default 0
+	Blobs       string        // folder of the attachments; default "blobs" beside the spool's folder
+	Log         *slog.Logger  // default: nothing is logged
+
+	disk disk // tests only; default the operating system's
+}
+
+func (o *Options) setDefaults(dir string) {
+	if o.SegmentSize <= 0 {
+		o.SegmentSize = 64 << 20
+	}
+	if o.GroupSize <= 0 {
+		o.GroupSize = 2 << 20
+	}
+	if o.Flush <= 0 {
+		o.Flush = 50 * time.Millisecond
+	}
+	if o.Blobs == "" {
+		o.Blobs = filepath.Join(filepath.Dir(filepath.Clean(dir)), "blobs")
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.disk.files == nil {
+		o.disk = osDisk()
+	}
+}
+
+// Spool is the log and everything beside it. Its methods may be called from any goroutine.
+type Spool struct {
+	dir  string
+	opt  Options
+	disk disk
+	log  *slog.Logger
+	dead deadLog
+	bad  quarantine
+
+	leases sync.Pool
+
+	wake  chan struct{} // something gathers
+	marks chan struct{} // a cursor moved
+
+	mu       sync.Mutex
+	state    *state                // guarded by mu: what is on the disk
+	sinks    []liveSink            // guarded by mu: where the sinks are, which the disk learns with the next group
+	devices  []string              // guarded by mu: names by number
+	byName   map[string]uint32     // guarded by mu: numbers of the devices
+	next     uint64                // guarded by mu: seq of the next record
+	gather   *group                // guarded by mu: takes what is appended
+	segments []*segment            // guarded by mu: oldest first; the newest is written to when cur is open
+	waiters  [maxSinks]([]*waiter) // guarded by mu: readers at the end of the log
+	stopped  bool                  // guarded by mu: no more is taken
+
+	// The rest belongs to the goroutine of Run.
+	spare *group
+	cur   file   // the newest segment, nil when the next group begins a new one
+	top   uint32 // highest number that a segment ever had
+}
+
+// liveSink is a sink's name and cursor as the program knows them.
+type liveSink struct {
+	name                  string
+	cursor, settled, lost uint64
+}
+
+// Open reads what the folder dir holds and makes what is missing. It starts nothing and writes no record: the caller
+// hands Run to its group. The content never makes it fail: what is unreadable is set aside. It fails when the folder
+// cannot be made, read or synced. Only one Spool may be open on a folder; the host's lock on its data_dir sees to it.
+func Open(dir string, opt Options) (*Spool, error) {
+	opt.setDefaults(dir)
+	s := &Spool{
+		dir: dir, opt: opt, disk: opt.disk, log: opt.Log,
+		wake: make(chan struct{}, 1), marks: make(chan struct{}, 1),
+		gather: &group{}, spare: &group{}, byName: map[string]uint32{},
+	}
+	for _, d := range []string{dir, filepath.Join(dir, deadDir), filepath.Join(dir, quarantineDir), opt.Blobs} {
+		if err := s.disk.dirs.Make(d); err != nil {
+			return nil, fmt.Errorf("open spool: %w", err)
+		}
+	}
+	if err := s.recover(); err != nil {
+		return nil, fmt.Errorf("open spool: %w", err)
+	}
+	return s, nil
+}
+
+// Run writes groups until ctx ends, then writes what still gathers and refuses more with ErrClosed. It must run exactly
+// once, after Open. A failing disk is not an error of Run: each batch's done tells it, and intake may go on later.
+func (s *Spool) Run(ctx context.Context) error {
+	flush := time.NewTimer(time.Hour)
+	defer flush.Stop()
+	armed := true
+	for {
+		select {
+		case <-s.wake:
+		case <-s.marks:
+			if !armed {
+				flush.Reset(s.opt.Flush)
+				armed = true
+			}
+			continue
+		case <-flush.C:
+			armed = false
+		case <-ctx.Done():
+			return s.finish()
+		}
+		if err := s.commit(false); err != nil && !armed {
+			flush.Reset(retryMarks)
+			armed = true
+		}
+	}
+}
+
+// retryMarks is the pause before marks that could not be written are tried again without new records.
+const retryMarks = time.Second
+
+// finish writes the last group and an empty one, which proves to the next Open that all before it was synced.
+func (s *Spool) finish() error {
+	s.stop()
+	err := s.commit(false)
+	if s.cur == nil {
+		return nil
+	}
+	err = errors.Join(err, s.commit(true))
+	err = errors.Join(err, s.closeNewest())
+	if err != nil {
+		s.log.Warn("last group of the spool not written", "err", err)
+	}
+	return nil
+}
+
+// closeNewest closes the newest segment.
+func (s *Spool) closeNewest() error {
+	if s.cur == nil {
+		return nil
+	}
+	f := s.cur
+	s.cur = nil
+	return f.Close()
+}
+
+// stop refuses further batches and wakes every reader.
+func (s *Spool) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopped = true
+	for i := range s.waiters {
+		for _, w := range s.waiters[i] {
+			close(w.ready)
+		}
+		s.waiters[i] = nil
+	}
+	if s.gather.full != nil {
+		close(s.gather.full)
+		s.gather.full = nil
+	}
+}
+
+// Close gives back the files. It is called after Run has returned and the readers are closed; without a Run that took
+// them, batches that still gather are answered with ErrClosed.
+func (s *Spool) Close() error {
+	s.stop()
+	for _, done := range s.take(nil).dones {
+		done(ErrClosed)
+	}
+	return errors.Join(s.closeNewest(), s.dead.close())
+}
+
+// SinkID is a sink's number in the spool, 0 to 63, durable with the first group after its registration.
+type SinkID uint8
+
+// SinkSet is a set of registered sinks: bit n stands for SinkID n. Empty: stored, and delivered to nobody.
+type SinkSet uint64
+
+// With returns the set and id.
+func (set SinkSet) With(id SinkID) SinkSet { return set | 1<<id }
+
+// Has says whether id is in the set.
+func (set SinkSet) Has(id SinkID) bool { return set>>id&1 == 1 }
+
+// RegisterSink returns the number of the sink with that name, 1 to 256 bytes. A known one goes on at its cursor; a new
+// one gets the records that are appended from now on. Called by the host before routes name the sink. A spool has at
+// most 64 sinks ever; ErrTooLarge beyond that.
+func (s *Spool) RegisterSink(name string) (SinkID, error) {
+	if len(name) == 0 || len(name) > maxName {
+		return 0, fmt.Errorf("register sink: name of %d bytes: %w", len(name), ErrTooLarge)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	free := -1
+	for i := range s.sinks {
+		if s.sinks[i].name == name {
+			return SinkID(i), nil
+		}
+		if s.sinks[i].name == "" && free < 0 {
+			free = i // its name was lost to damage: records for it may wait
+		}
+	}
+	if free >= 0 {
+		s.sinks[free].name = name
+		s.remind()
+		return SinkID(free), nil
+	}
+	if len(s.sinks) == maxSinks {
+		return 0, fmt.Errorf("register sink %s: more than %d: %w", name, maxSinks, ErrTooLarge)
+	}
+	s.sinks = append(s.sinks, liveSink{name: name, cursor: s.next - 1})
+	s.remind()
+	return SinkID(len(s.sinks) - 1), nil
+}
+
+// remind lets the next group, at most Options.Flush away, carry what changed beside records.
+func (s *Spool) remind() {
+	select {
+	case s.marks <- struct{}{}:
+	default:
+	}
+}
+
+// Settle says that all records for the sink up to seq upTo are delivered or dead, n of them since the last call. The
+// cursor moves at once for new readers, and durably with the next group, at most Options.Flush later: after a crash the
+// records of that time are delivered once more. A call for what is already settled does nothing.
+func (s *Spool) Settle(id SinkID, upTo uint64, n int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if int(id) >= len(s.sinks) {
+		return fmt.Errorf("settle: %w", ErrUnknownSink)
+	}
+	k := &s.sinks[id]
+	if upTo <= k.cursor {
+		return nil
+	}
+	k.cursor = min(upTo, s.next-1)
+	k.settled += uint64(max(n, 0))
+	s.remind()
+	return nil
+}
+
+// Position returns the device's position as it is on the disk; false where there is none.
+func (s *Spool) Position(device string) ([]byte, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, ok := s.byName[device]
+	if !ok || int(n) >= len(s.state.devices) || !s.state.devices[n].known {
+		return nil, false
+	}
+	return append([]byte{}, s.state.devices[n].position...), true
+}
+
+func (s *Spool) deviceName(n uint32) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if int(n) < len(s.devices) && s.devices[n] != "" {
+		return s.devices[n]
+	}
+	return fmt.Sprintf("device-%d", n) // its name was lost to damage
+}

@@ -1,0 +1,73 @@
+package spool
+
+import "time"
+
+// Stats is what the spool holds at one moment.
+type Stats struct {
+	Records     uint64    // stored ever
+	Unrouted    uint64    // of them, for no sink
+	Bytes       int64     // of the segments
+	Segments    int       // files
+	Oldest      time.Time // when the oldest segment was begun; zero without one
+	Quarantined int       // damaged ranges that were set aside
+	Torn        int       // unfinished groups that were left out since Open
+	Sinks       []SinkStats
+	Devices     []DeviceStats
+}
+
+// SinkStats is a sink's part of Stats. Appended = Delivered + Dead + Backlog, but for records lost to damage.
+type SinkStats struct {
+	ID        SinkID
+	Name      string
+	Cursor    uint64 // every record for it up to this seq is settled
+	Appended  uint64 // records for it ever
+	Delivered uint64 // settled and not dead
+	Dead      uint64
+	Backlog   uint64 // neither
+}
+
+// DeviceStats is a device's part of Stats.
+type DeviceStats struct {
+	Name     string
+	Records  uint64    // stored ever
+	Unrouted uint64    // of them, for no sink
+	Latest   time.Time // when the newest was received; zero without one
+}
+
+// Stats counts records that are synced, and cursors as they are now. It is cheap: no file is read.
+func (s *Spool) Stats() Stats {
+	dead := s.dead.counts()
+	var t Stats
+	t.Quarantined, t.Torn = s.bad.counts()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t.Records, t.Segments = s.state.records, len(s.segments)
+	for i, seg := range s.segments {
+		t.Bytes += seg.end
+		if i == 0 {
+			t.Oldest = unixTime(seg.made)
+		}
+	}
+	for i := range s.sinks {
+		t.Sinks = append(t.Sinks, s.sinkStats(SinkID(i), dead[s.sinks[i].name]))
+	}
+	for i := range s.state.devices {
+		d := &s.state.devices[i]
+		t.Devices = append(t.Devices, DeviceStats{Name: d.name, Records: d.records, Unrouted: d.unrouted, Latest: unixTime(d.latest)})
+		t.Unrouted += d.unrouted
+	}
+	return t
+}
+
+// sinkStats is called with mu held.
+func (s *Spool) sinkStats(id SinkID, dead uint64) SinkStats {
+	live := &s.sinks[id]
+	k := sinkState{cursor: live.cursor, settled: live.settled, lost: live.lost}
+	if int(id) < len(s.state.sinks) {
+		k.last, k.appended = s.state.sinks[id].last, s.state.sinks[id].appended
+	}
+	return SinkStats{
+		ID: id, Name: live.name, Cursor: live.cursor, Appended: k.appended,
+		Delivered: live.settled - min(dead, live.settled), Dead: dead, Backlog: k.backlog(),
+	}
+}
