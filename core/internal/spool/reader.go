@@ -83,9 +83,6 @@ type mark struct {
 // maxMarks is how many places a Reader remembers for Rewind.
 const maxMarks = 64
 
-// maxFails is how often a place is read before it counts as damaged.
-const maxFails = 5
-
 // waiter is a Reader at the end of the log; ready is closed when a group behind it has something for its sink.
 type waiter struct {
 	ready chan struct{}
@@ -195,7 +192,7 @@ func (r *Reader) fill(l *Lease, maxRecords, maxBytes int) error {
 			}
 			continue
 		}
-		r.fails = 0
+		r.fails, r.scan.stubborn = 0, false
 		if f.kind != kindRecord || f.seq <= r.after {
 			continue
 		}
@@ -211,16 +208,12 @@ func (r *Reader) fill(l *Lease, maxRecords, maxBytes int) error {
 	return nil
 }
 
-// failed counts an error of reading; the last of a series skips the place.
+// failed counts an error of reading; after the last of a series the place is read stubbornly.
 func (r *Reader) failed(err error) error {
-	if r.fails++; r.fails < maxFails {
-		return err
+	if r.fails++; r.fails >= maxFails {
+		r.s.log.Error("part of a segment is unreadable and left out", "segment", r.seg.name, "offset", r.scan.off, "err", err)
+		r.scan.stubborn = true
 	}
-	r.fails = 0
-	to := min(r.scan.off+chunk, r.scan.end)
-	r.s.log.Error("part of a segment is unreadable and left out", "segment", r.seg.name, "offset", r.scan.off, "bytes", to-r.scan.off)
-	r.s.bad.take(r.src, r.seg.name, span{r.scan.off, to})
-	r.scan.off = to
 	return err
 }
 

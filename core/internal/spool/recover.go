@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 )
 
 // sector is the smallest piece that a disk writes whole.
@@ -95,16 +96,10 @@ func (s *Spool) inspect(f *found) error {
 	if err != nil {
 		return fmt.Errorf("open segment: %w", err)
 	}
-	c := scanner{src: src, salt: f.salt, end: f.size}
+	c := scanner{src: src, salt: f.salt, end: f.size, stubborn: true}
 	for {
 		fr, ok, err := c.next()
-		if err != nil {
-			s.log.Error("head of segment not readable", "segment", f.name, "err", err)
-		}
-		if !ok {
-			break
-		}
-		if fr.kind != kindSnapshot {
+		if err != nil || !ok || fr.kind != kindSnapshot {
 			break
 		}
 		if snap, ok := decodeState(fr.seq, fr.payload); ok {
@@ -112,6 +107,7 @@ func (s *Spool) inspect(f *found) error {
 			break
 		}
 	}
+	s.unsure = s.unsure || c.unread
 	return src.Close()
 }
 
@@ -144,10 +140,10 @@ func (s *Spool) link(all []*found) []*found {
 // replayAll takes the newest snapshot and adds the frames behind it.
 func (s *Spool) replayAll(chain []*found) error {
 	s.state = &state{next: 1}
-	base := 0
+	base, headless := 0, len(chain) > 0
 	for i, f := range chain {
 		if f.snap != nil {
-			s.state, base = f.snap, i
+			s.state, base, headless = f.snap, i, false
 		}
 	}
 	for i := base; i < len(chain); i++ {
@@ -158,6 +154,7 @@ func (s *Spool) replayAll(chain []*found) error {
 		}
 		f.last = max(f.last, s.state.next-1)
 	}
+	s.doubt(chain, headless)
 	for i := len(chain) - 2; i >= 0; i-- {
 		if chain[i+1].snap == nil {
 			chain[i].last = max(chain[i].last, chain[i+1].last)
@@ -166,22 +163,43 @@ func (s *Spool) replayAll(chain []*found) error {
 	return nil
 }
 
+// doubt is for a log that could not be read everywhere: its numbers are not given again, and every sink is taken to have
+// something waiting, so that the readers look for themselves. Without any snapshot the numbers go on from the clock, far
+// above any count of records.
+func (s *Spool) doubt(chain []*found, headless bool) {
+	if s.unsure = s.unsure || headless; !s.unsure {
+		return
+	}
+	for _, f := range chain {
+		s.state.next += uint64(f.size / headerSize)
+	}
+	if headless {
+		s.state.next = max(s.state.next, uint64(time.Now().UnixMicro()))
+	}
+	for _, f := range chain {
+		f.last = max(f.last, s.state.next-1)
+	}
+	for i := range s.state.sinks {
+		s.state.sinks[i].last = s.state.next - 1
+	}
+}
+
 // replay adds the frames of one segment to the state and, for the newest, finds its end.
 func (s *Spool) replay(f *found, newest bool) error {
 	src, err := s.disk.Open(s.path(f.segment), os.O_RDWR)
 	if err != nil {
 		return fmt.Errorf("open segment: %w", err)
 	}
-	r := &replaying{s: s, f: f, src: src, last: newest, again: scanner{src: src, salt: f.salt, end: f.end}}
+	r := &replaying{s: s, f: f, src: src, last: newest, again: scanner{src: src, salt: f.salt, end: f.end, stubborn: true}}
 	if newest && f.size > 0 {
 		// What a killed process wrote and did not sync is in the page cache: only now it may be relied on.
 		if err := src.Sync(); err != nil {
 			return errors.Join(diskError("sync segment", err), src.Close())
 		}
 	}
-	if err := r.run(); err != nil {
-		s.log.Error("segment not readable to its end", "segment", f.name, "err", err)
-		s.state.next += uint64(f.size / headerSize) // none of its numbers may come again
+	if err = r.run(); err != nil || r.again.unread {
+		s.log.Error("segment not readable everywhere", "segment", f.name, "err", err)
+		s.unsure = true
 	}
 	return src.Close()
 }
@@ -200,10 +218,11 @@ type replaying struct {
 }
 
 func (r *replaying) run() error {
-	c := scanner{src: r.src, salt: r.f.salt, end: r.f.end}
+	c := scanner{src: r.src, salt: r.f.salt, end: r.f.end, stubborn: true}
 	c.bad = func(b span) { r.bad = append(r.bad, b) }
 	for {
 		fr, ok, err := c.next()
+		r.again.unread = r.again.unread || c.unread
 		if err != nil {
 			return err
 		}
@@ -248,11 +267,7 @@ func (r *replaying) group(end int64, whole bool) error {
 // tail decides on the bytes behind the last trailer. In the newest segment they are a group that the end of power or of
 // the process cut off, unless they are all there and only damaged.
 func (r *replaying) tail(short bool) error {
-	torn, err := r.torn(short)
-	if err != nil {
-		return err
-	}
-	if !torn {
+	if !r.torn(short) {
 		return r.group(r.f.end, false)
 	}
 	r.s.bad.cut(r.f.name, span{r.start, r.f.end})
@@ -263,25 +278,26 @@ func (r *replaying) tail(short bool) error {
 
 // torn says whether the last group was never written whole: its end is missing, or a piece that reads as zeros, as a
 // sector does that never reached the disk.
-func (r *replaying) torn(short bool) (bool, error) {
-	if !r.last {
-		return false, nil
+func (r *replaying) torn(short bool) bool {
+	if !r.last || r.again.unread { // what cannot be read now may be read later
+		return false
 	}
 	if short || len(r.bad) == 0 {
-		return true, nil
+		return true
 	}
 	var buf, zeros [sector]byte
+	if n, err := r.src.ReadAt(buf[:8], max(r.f.end-8, 0)); n == 8 && err == nil && bytes.Equal(buf[:8], zeros[:8]) {
+		return true // no trailer ends so
+	}
 	for _, b := range r.bad {
 		for at := b.from / sector * sector; at < b.to; at += sector {
 			from, to := max(at, r.start), min(at+sector, r.f.end)
 			piece := buf[:to-from]
-			if _, err := r.src.ReadAt(piece, from); err != nil {
-				return false, err
-			}
-			if bytes.Equal(piece, zeros[:len(piece)]) {
-				return true, nil
+			n, err := r.src.ReadAt(piece, from)
+			if n == len(piece) && err == nil && bytes.Equal(piece, zeros[:n]) {
+				return true
 			}
 		}
 	}
-	return false, nil
+	return false
 }

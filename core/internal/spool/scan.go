@@ -11,6 +11,12 @@ import (
 // chunk is how many bytes a scanner reads at once.
 const chunk = 256 << 10
 
+// block is how much is given up at once where a disk cannot read; maxFails is how often it is asked.
+const (
+	block    = 4 << 10
+	maxFails = 5
+)
+
 // span is a range of bytes of a file.
 type span struct{ from, to int64 }
 
@@ -31,6 +37,9 @@ type scanner struct {
 	end   int64 // bytes at and after it are never read
 	bad   func(span)
 	short bool // a frame was met that the end of the file cuts off
+
+	stubborn bool // what cannot be read at the maxFails-th try counts as damaged, block by block
+	unread   bool // something counted so
 
 	buf  []byte // window of the file
 	base int64  // offset of buf[0]
@@ -144,14 +153,39 @@ func (c *scanner) window(off, n int64) ([]byte, error) {
 		c.buf = grown
 	}
 	c.base, c.buf = off, c.buf[:want]
-	m, err := c.src.ReadAt(c.buf[have:], off+int64(have))
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err := c.read(c.buf[have:], off+int64(have)); err != nil {
 		c.buf = c.buf[:have]
 		return nil, fmt.Errorf("read segment: %w: %w", ErrDisk, err)
 	}
-	clear(c.buf[have+m:])
 	return c.buf[:n], nil
 }
+
+// read fills p from off.
+func (c *scanner) read(p []byte, off int64) error {
+	m, err := c.src.ReadAt(p, off)
+	for try := 1; c.stubborn && try < maxFails && failed(err); try++ {
+		m, err = c.src.ReadAt(p, off)
+	}
+	switch {
+	case !failed(err):
+		clear(p[m:])
+		return nil
+	case !c.stubborn:
+		return err
+	case len(p) <= block:
+		c.unread = true
+		clear(p)
+		return nil
+	}
+	for at := 0; at < len(p); at += block {
+		if err := c.read(p[at:min(at+block, len(p))], off+int64(at)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func failed(err error) bool { return err != nil && !errors.Is(err, io.EOF) }
 
 // at moves the scanner to another place of the same file.
 func (c *scanner) at(off, end int64) { c.off, c.end = off, end }

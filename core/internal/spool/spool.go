@@ -67,6 +67,7 @@ type Spool struct {
 	segments []*segment            // guarded by mu: oldest first; the newest is written to when cur is open
 	waiters  [maxSinks]([]*waiter) // guarded by mu: readers at the end of the log
 	stopped  bool                  // guarded by mu: no more is taken
+	unsure   bool                  // set by Open: part of the log could not be read, and the state may be old
 
 	// The rest belongs to the goroutine of Run.
 	spare *group
@@ -221,7 +222,12 @@ func (s *Spool) RegisterSink(name string) (SinkID, error) {
 	if len(s.sinks) == maxSinks {
 		return 0, fmt.Errorf("register sink %s: more than %d: %w", name, maxSinks, ErrTooLarge)
 	}
-	s.sinks = append(s.sinks, liveSink{name: name, cursor: s.next - 1})
+	k := liveSink{name: name, cursor: s.next - 1}
+	if s.unsure { // it may be an old one
+		k.cursor = 0
+		s.state.sink(uint32(len(s.sinks))).last = s.next - 1
+	}
+	s.sinks = append(s.sinks, k)
 	s.remind()
 	return SinkID(len(s.sinks) - 1), nil
 }

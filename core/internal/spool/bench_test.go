@@ -1,0 +1,128 @@
+package spool
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// report adds records per second to the figures of a benchmark.
+func report(b *testing.B, records int) {
+	b.ReportMetric(float64(records)/b.Elapsed().Seconds(), "rec/s")
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkRawAppend is the disk's own rate: write, sync, one after the other. The others are to be read as a ratio to
+// it, in the same run.
+func BenchmarkRawAppend(b *testing.B) {
+	for _, n := range []int{1, 64, 256} {
+		b.Run(fmt.Sprint("batch=", n), func(b *testing.B) {
+			f, err := os.Create(filepath.Join(b.TempDir(), "raw"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer f.Close()
+			buf := make([]byte, n<<10)
+			b.ResetTimer()
+			for range b.N {
+				if _, err := f.Write(buf); err != nil {
+					b.Fatal(err)
+				}
+				if err := datasync(f); err != nil {
+					b.Fatal(err)
+				}
+			}
+			report(b, b.N*n)
+		})
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	for _, c := range []struct{ writers, batch, window int }{{1, 1, 1}, {8, 1, 1}, {64, 1, 1}, {1, 64, 1}, {8, 64, 1}, {8, 256, 1}, {4, 256, 8}} {
+		b.Run(fmt.Sprintf("writers=%d/batch=%d/window=%d", c.writers, c.batch, c.window), func(b *testing.B) {
+			s := start(b, b.TempDir(), Options{})
+			benchAppend(b, s, c.writers, c.batch, c.window)
+			report(b, b.N*c.batch)
+			b.StopTimer()
+			s.stop()
+		})
+	}
+}
+
+// benchAppend appends b.N batches of records of 1 KiB from several writers, each with a window of open batches.
+func benchAppend(b *testing.B, s *running, writers, size, window int) {
+	payload := make([]byte, 1<<10)
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	var wg sync.WaitGroup
+	b.ReportAllocs()
+	b.ResetTimer()
+	for w := range writers {
+		wg.Go(func() {
+			bt := Batch{Device: fmt.Sprint("d", w), HasPosition: true, Position: []byte("1")}
+			for range size {
+				bt.Records = append(bt.Records, Entry{Payload: payload})
+			}
+			open := make(chan error, window)
+			for range window {
+				open <- nil
+			}
+			done := func(err error) { open <- err }
+			for left.Add(-1) >= 0 {
+				if err := <-open; err != nil {
+					b.Error(err)
+				}
+				if err := s.Append(context.Background(), bt, done); err != nil {
+					b.Error(err)
+				}
+			}
+			for range window {
+				<-open
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// BenchmarkReadSettle is a sink's side: leases of up to 1,000 records of 1 KiB, each settled.
+func BenchmarkReadSettle(b *testing.B) {
+	s := start(b, b.TempDir(), Options{})
+	id := s.sink(b, "a")
+	bt := Batch{Device: "d"}
+	for range 256 {
+		bt.Records = append(bt.Records, Entry{Payload: make([]byte, 1<<10), Sinks: 1})
+	}
+	for n := 0; n < b.N; n += 256 {
+		if err := s.Append(b.Context(), bt, func(error) {}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := s.put(bt); err != nil {
+		b.Fatal(err)
+	}
+	r, err := s.Reader(id)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for n := 0; n < b.N; {
+		l, err := r.Next(b.Context(), 1000, 1<<20)
+		if err != nil {
+			b.Fatal(err)
+		}
+		n += len(l.Records)
+		if err := s.Settle(id, l.Records[len(l.Records)-1].Seq, len(l.Records)); err != nil {
+			b.Fatal(err)
+		}
+		l.Release()
+	}
+	report(b, b.N)
+	b.StopTimer()
+	r.Close()
+	s.stop()
+}

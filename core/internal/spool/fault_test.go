@@ -1,0 +1,378 @@
+package spool
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// ledger is what a test was told and told others: the truth that the spool is held against.
+type ledger struct {
+	sent    map[string]bool // payloads that were handed over, acknowledged or not
+	acked   []string        // acknowledged, in order
+	settled map[string]bool // delivered to the sink
+	next    int             // number of the next record
+	ackedTo int             // number after the last acknowledged record
+}
+
+func newLedger() *ledger { return &ledger{sent: map[string]bool{}, settled: map[string]bool{}} }
+
+// record is a payload that can be checked by itself.
+func record(n int, rnd *rand.Rand) string {
+	body := strings.Repeat(fmt.Sprintf("%x", n), rnd.IntN(400))
+	return fmt.Sprintf("%d|%x|%s", n, sha256.Sum256([]byte(body)), body)
+}
+
+func number(t testing.TB, payload string) int {
+	t.Helper()
+	var n int
+	var body string
+	parts := strings.SplitN(payload, "|", 3)
+	if len(parts) == 3 {
+		body = parts[2]
+	}
+	if _, err := fmt.Sscan(parts[0], &n); err != nil || fmt.Sprintf("%x", sha256.Sum256([]byte(body))) != parts[1] {
+		t.Fatalf("wrong payload %.80q", payload)
+	}
+	return n
+}
+
+// work appends, reads and settles at random until steps are done or the spool cannot go on.
+func (l *ledger) work(t testing.TB, s *Spool, rnd *rand.Rand, steps int) {
+	t.Helper()
+	id, err := s.RegisterSink("emr")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range steps {
+		l.append(t, s, rnd)
+		if rnd.IntN(4) == 0 {
+			l.settle(s, id, rnd)
+		}
+	}
+}
+
+func (l *ledger) append(t testing.TB, s *Spool, rnd *rand.Rand) {
+	t.Helper()
+	b := Batch{Device: "ark-1", HasPosition: true}
+	var texts []string
+	n := l.ackedTo // what was refused is given once more
+	for range 1 + rnd.IntN(4) {
+		p := record(n, rnd)
+		n++
+		texts = append(texts, p)
+		l.sent[p] = true
+		b.Records = append(b.Records, Entry{Payload: []byte(p), Sinks: 1})
+	}
+	b.Position = fmt.Append(nil, n)
+	answers := 0
+	var answer error
+	if err := s.Append(context.Background(), b, func(err error) { answers++; answer = err }); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.commit(false)
+	if answers != 1 {
+		t.Fatalf("%d answers for a batch", answers)
+	}
+	if answer == nil {
+		l.acked = append(l.acked, texts...)
+		l.ackedTo = n
+	}
+}
+
+func (l *ledger) settle(s *Spool, id SinkID, rnd *rand.Rand) {
+	r, err := s.Reader(id)
+	if err != nil {
+		return
+	}
+	defer r.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	lease, err := r.Next(ctx, 1+rnd.IntN(10), 1<<20)
+	if err != nil {
+		return
+	}
+	for _, ref := range lease.Records {
+		l.settled[string(ref.Payload)] = true
+	}
+	_ = s.Settle(id, lease.Records[len(lease.Records)-1].Seq, len(lease.Records))
+	lease.Release()
+}
+
+// check opens what is left and holds it against the ledger.
+func (l *ledger) check(t testing.TB, d *memDisk) error {
+	t.Helper()
+	s, err := Open("data/spool", Options{disk: d.disk(), SegmentSize: 4 << 10})
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	defer s.Close()
+	id, err := s.RegisterSink("emr")
+	if err != nil {
+		return err
+	}
+	there := map[string]bool{}
+	top := -1
+	for _, ref := range drain(t, s, id) {
+		p := string(ref.Payload)
+		if number(t, p); !l.sent[p] {
+			return fmt.Errorf("record %.20q was never sent", p)
+		}
+		there[p] = true
+		top = max(top, number(t, p))
+	}
+	missing := 0
+	for _, p := range l.acked {
+		if !there[p] && !l.settled[p] {
+			missing++
+		}
+	}
+	if missing > 0 {
+		return fmt.Errorf("%d of %d acknowledged records are lost", missing, len(l.acked))
+	}
+	return l.checkPosition(t, s, there)
+}
+
+// checkPosition holds that everything before the device's position is stored, and that no acknowledged one is behind.
+func (l *ledger) checkPosition(t testing.TB, s *Spool, there map[string]bool) error {
+	t.Helper()
+	have := map[int]bool{}
+	for p := range there {
+		have[number(t, p)] = true
+	}
+	for p := range l.settled {
+		have[number(t, p)] = true
+	}
+	pos, _ := s.Position("ark-1")
+	var n int
+	fmt.Sscan(string(pos), &n)
+	if n < l.ackedTo {
+		return fmt.Errorf("position %d, acknowledged %d", n, l.ackedTo)
+	}
+	for i := range n {
+		if !have[i] {
+			return fmt.Errorf("position %d is stored, record %d is not", n, i)
+		}
+	}
+	l.ackedTo = n // the device goes on from here
+	return nil
+}
+
+func powerCuts(t *testing.T, seed uint64, lie bool) error {
+	rnd := rand.New(rand.NewPCG(4, seed))
+	d := newMemDisk()
+	d.lie = lie
+	l := newLedger()
+	for range 4 {
+		cut := d.ops + 1 + rnd.IntN(150)
+		d.fail = func(n int, _ string) error {
+			if n >= cut {
+				return errPower
+			}
+			return nil
+		}
+		if s, err := Open("data/spool", Options{disk: d.disk(), SegmentSize: 4 << 10}); err == nil {
+			l.work(t, s, rnd, 30)
+		}
+		d = d.crash(rnd, rnd.IntN(3) == 0)
+		if rnd.IntN(2) == 0 { // the power goes once more while the spool is opened
+			d.fail = func(n int, _ string) error {
+				if n > int(seed%30) {
+					return errPower
+				}
+				return nil
+			}
+			if s, err := Open("data/spool", Options{disk: d.disk()}); err == nil {
+				s.Close()
+			}
+			d = d.crash(rnd, false)
+		}
+		if err := l.check(t, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestPowerCutLosesNothingAcknowledged(t *testing.T) {
+	for seed := range uint64(300) {
+		if err := powerCuts(t, seed, false); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+	}
+}
+
+// The check must see a disk that says synced and is not: this is what acknowledging before the sync would be.
+func TestPowerCutTestCanFail(t *testing.T) {
+	for seed := range uint64(20) {
+		if powerCuts(t, seed, true) != nil {
+			return
+		}
+	}
+	t.Fatal("a disk that syncs nothing lost nothing")
+}
+
+func TestNthOperationFails(t *testing.T) {
+	for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
+		for _, op := range []string{"write", "sync", "syncdir", "open", "remove", "truncate", "read", "list"} {
+			for n := 1; n <= 50; n++ {
+				for _, length := range []int{1, 3, 8} {
+					if err := nthFails(t, op, n, length, cause); err != nil {
+						t.Fatalf("%s %d (%d times) fails with %v: %v", op, n, length, cause, err)
+					}
+				}
+			}
+		}
+	}
+}
+
+func nthFails(t *testing.T, op string, n, length int, cause error) error {
+	rnd := rand.New(rand.NewPCG(6, uint64(n)))
+	d := newMemDisk()
+	met := 0
+	d.fail = func(_ int, name string) error {
+		if name == op {
+			if met++; met >= n && met < n+length {
+				return cause
+			}
+		}
+		return nil
+	}
+	l := newLedger()
+	for range 3 {
+		s, err := Open("data/spool", Options{disk: d.disk(), SegmentSize: 4 << 10})
+		if err != nil {
+			continue // the environment failed: the next start finds it well
+		}
+		l.work(t, s, rnd, 20)
+		before := l.ackedTo
+		if l.append(t, s, rnd); l.ackedTo == before && met >= n+length {
+			return errors.New("intake does not go on after the disk is well")
+		}
+		s.Close()
+	}
+	d.fail = nil
+	return l.check(t, d.crash(rnd, n%2 == 0))
+}
+
+func TestFullDiskIsNamedAndPasses(t *testing.T) {
+	d := newMemDisk()
+	s, err := Open("data/spool", Options{disk: d.disk()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func() (answer error) {
+		if err := s.Append(t.Context(), batch("d", 0, "x"), func(err error) { answer = err }); err != nil {
+			t.Fatal(err)
+		}
+		_ = s.commit(false)
+		return answer
+	}
+	if err := ask(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ cause, want error }{{syscall.ENOSPC, ErrFull}, {syscall.EIO, ErrDisk}} {
+		d.fail = func(_ int, op string) error {
+			if op == "write" {
+				return c.cause
+			}
+			return nil
+		}
+		for range 5 {
+			if err := ask(); !errors.Is(err, c.want) || !errors.Is(err, c.cause) {
+				t.Fatalf("err %v, want %v", err, c.want)
+			}
+		}
+		d.fail = nil
+		if err := ask(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if st := s.Stats(); st.Records != 3 {
+		t.Fatalf("stats %+v", st)
+	}
+}
+
+// small is a log on a memDisk whose last group of three records was acknowledged; it returns the newest file.
+func small(t testing.TB, groups int) (*memDisk, *ledger, string) {
+	t.Helper()
+	d, l := newMemDisk(), newLedger()
+	s, err := Open("data/spool", Options{disk: d.disk()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rnd := rand.New(rand.NewPCG(1, 1))
+	if _, err := s.RegisterSink("emr"); err != nil {
+		t.Fatal(err)
+	}
+	for range groups {
+		l.append(t, s, rnd)
+	}
+	path := s.path(s.newest())
+	s.Close()
+	return d, l, path
+}
+
+func TestCutAtEveryByteLosesOnlyTheLastGroup(t *testing.T) {
+	d, before, path := small(t, 4)
+	from := len(d.names[path].data)
+	s, err := Open("data/spool", Options{disk: d.disk()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	grown, after, path2 := small(t, 5) // the same log with a group more
+	whole := grown.names[path2].data
+	for cut := from; cut < len(whole); cut++ {
+		for _, zeros := range []int{0, len(whole) - cut, 3 * sector} {
+			c := newMemDisk()
+			f := &memFile{data: append(slices.Clone(whole[:cut]), make([]byte, zeros)...), cut: 1 << 62}
+			f.synced = slices.Clone(f.data)
+			c.names[path2], c.stable[path2] = f, f
+			l := *before
+			l.sent = map[string]bool{}
+			for p := range after.sent {
+				l.sent[p] = true
+			}
+			if err := l.check(t, c); err != nil {
+				t.Fatalf("cut at %d of %d, %d zeros: %v", cut, len(whole), zeros, err)
+			}
+		}
+	}
+}
+
+func TestFlippedBitCostsOneRecordAtMost(t *testing.T) {
+	d, l, path := small(t, 6)
+	whole := d.names[path].data
+	for at := range whole {
+		c := newMemDisk()
+		f := &memFile{data: slices.Clone(whole), cut: 1 << 62}
+		f.data[at] ^= 1 << (at % 8)
+		f.synced = slices.Clone(f.data)
+		c.names[path], c.stable[path] = f, f
+		s, err := Open("data/spool", Options{disk: c.disk()})
+		if err != nil {
+			t.Fatalf("byte %d: %v", at, err)
+		}
+		id, err := s.RegisterSink("emr")
+		if err != nil {
+			t.Fatal(err)
+		}
+		refs := drain(t, s, id)
+		for _, ref := range refs {
+			if p := string(ref.Payload); !l.sent[p] || ref.Device != "ark-1" {
+				t.Fatalf("byte %d: wrong record %.40q of %s", at, p, ref.Device)
+			}
+		}
+		if lost := len(l.acked) - len(refs); lost > 1 || lost < 0 || s.Stats().Quarantined == 0 {
+			t.Fatalf("byte %d of %d: %d records lost, stats %+v", at, len(whole), lost, s.Stats())
+		}
+		s.Close()
+	}
+}
