@@ -164,12 +164,19 @@ func (l *ledger) checkPosition(t testing.TB, s *Spool, there map[string]bool) er
 	return nil
 }
 
+// resume lets the device go on from the position that the spool has.
+func (l *ledger) resume(s *Spool) {
+	if pos, ok := s.Position("ark-1"); ok {
+		fmt.Sscan(string(pos), &l.ackedTo)
+	}
+}
+
 func powerCuts(t *testing.T, seed uint64, lie bool) error {
 	rnd := rand.New(rand.NewPCG(4, seed))
 	d := newMemDisk()
 	d.lie = lie
 	l := newLedger()
-	for range 4 {
+	for range 5 {
 		cut := d.ops + 1 + rnd.IntN(150)
 		d.fail = func(n int, _ string) error {
 			if n >= cut {
@@ -178,7 +185,12 @@ func powerCuts(t *testing.T, seed uint64, lie bool) error {
 			return nil
 		}
 		if s, err := Open("data/spool", Options{disk: d.disk(), SegmentSize: 4 << 10}); err == nil {
+			l.resume(s)
 			l.work(t, s, rnd, 30)
+		}
+		if rnd.IntN(3) == 0 {
+			d.fail = nil // only the process was killed: what it wrote is in the page cache
+			continue
 		}
 		d = d.crash(rnd, rnd.IntN(3) == 0)
 		if rnd.IntN(2) == 0 { // the power goes once more while the spool is opened
@@ -197,7 +209,8 @@ func powerCuts(t *testing.T, seed uint64, lie bool) error {
 			return err
 		}
 	}
-	return nil
+	d.fail = nil
+	return l.check(t, d.crash(rnd, true))
 }
 
 func TestPowerCutLosesNothingAcknowledged(t *testing.T) {
@@ -340,9 +353,60 @@ func TestCutAtEveryByteLosesOnlyTheLastGroup(t *testing.T) {
 			for p := range after.sent {
 				l.sent[p] = true
 			}
-			if err := l.check(t, c); err != nil {
+			err := l.check(t, c)
+			if n := recordsIn(t, c); err == nil && n != len(before.acked) && n != len(after.acked) {
+				err = fmt.Errorf("part of a batch: %d records", n)
+			}
+			if err != nil {
 				t.Fatalf("cut at %d of %d, %d zeros: %v", cut, len(whole), zeros, err)
 			}
+		}
+	}
+}
+
+func recordsIn(t *testing.T, d *memDisk) int {
+	t.Helper()
+	s, err := Open("data/spool", Options{disk: d.disk()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	return int(s.Stats().Records)
+}
+
+// A head that is damaged anywhere costs nothing: neither names nor cursors nor what waits.
+func TestDamagedHeadCostsNothing(t *testing.T) {
+	d, l := newMemDisk(), newLedger()
+	s, err := Open("data/spool", Options{disk: d.disk(), SegmentSize: 2 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.work(t, s, rand.New(rand.NewPCG(9, 9)), 40)
+	want, path := s.Stats(), s.path(s.newest())
+	s.commit(false)
+	s.Close()
+	whole := d.names[path].data
+	c := scanner{src: memHandle{d, d.names[path]}, salt: s.newest().salt, end: int64(len(whole))}
+	for f, ok, _ := c.next(); ok && f.kind != kindTrailer; f, ok, _ = c.next() {
+	}
+	for at := range int(c.off) {
+		for _, n := range []int{1, 400} {
+			f := &memFile{data: slices.Clone(whole), cut: 1 << 62}
+			for i := at; i < min(at+n, int(c.off)); i++ {
+				f.data[i] ^= 0x55
+			}
+			d.names[path] = f
+			if err := l.check(t, d); err != nil {
+				t.Fatalf("byte %d: %v", at, err)
+			}
+			s, err := Open("data/spool", Options{disk: d.disk()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := s.Stats(); got.Sinks[0].Name != "emr" || n == 1 && got.Sinks[0].Cursor != want.Sinks[0].Cursor {
+				t.Fatalf("byte %d: %+v, want %+v", at, got.Sinks, want.Sinks)
+			}
+			s.Close()
 		}
 	}
 }

@@ -150,6 +150,9 @@ func (h memHandle) Sync() error {
 		return nil
 	}
 	f := h.f
+	if errors.Is(err, errPower) {
+		return err
+	}
 	if err != nil {
 		f.dirty = nil // the kernel forgets what it could not write, and the next sync says that all is well
 		return err
