@@ -14,6 +14,7 @@ const (
 	magic      = 0x31705368 // "hSp1" in the file
 	version    = 1
 	maxPayload = 16 << 20
+	maxSeq     = 1 << 62
 )
 
 type kind uint8
@@ -86,7 +87,7 @@ func parseHeader(b []byte, salt uint32) (header, bool) {
 		return header{}, false
 	}
 	h := loadHeader(b)
-	return h, h.length <= maxPayload
+	return h, h.length <= maxPayload && h.seq < maxSeq && (h.num < maxDevices || h.kind == kindSnapshot)
 }
 
 // loadHeader reads a header that is known to be good.

@@ -64,7 +64,7 @@ func (c *scanner) next() (frame, bool, error) {
 		}
 		f := frame{header: h, off: c.off, raw: raw, payload: raw[headerSize:]}
 		c.off += int64(len(raw))
-		if crc32.Checksum(f.payload, castagnoli) == h.sum {
+		if crc32.Checksum(f.payload, castagnoli) == h.sum && h.flags&flagSealed == 0 {
 			return f, true, nil
 		}
 		c.report(f.off, c.off)

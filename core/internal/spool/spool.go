@@ -107,7 +107,7 @@ func Open(dir string, opt Options) (*Spool, error) {
 func (s *Spool) Run(ctx context.Context) error {
 	flush := time.NewTimer(time.Hour)
 	defer flush.Stop()
-	armed := true
+	armed := false
 	for {
 		select {
 		case <-s.wake:
