@@ -1,0 +1,228 @@
+// Package core_test holds the architecture: which package may import what, who owns an outside library, and the rules
+// of the house style that a parser can see. It is policy: change it together with the design, never to get a build
+// through.
+package core_test
+
+import (
+	"go/ast"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// line is what a package may import. A pattern ends in "/..." for a whole tree; "*" stands for one path element.
+type line struct {
+	pkg     string   // the package or packages this line is for, relative to the module
+	may     []string // packages of ours that it may import
+	inTests []string // and its tests besides
+	owns    []string // outside libraries; a library covers everything below its path
+	command bool     // a program that people run: it may print and exit
+	onlyRun bool     // run by tests and benchmarks alone: exempt from all but the import table
+}
+
+const (
+	goPlugin   = "github.com/hashicorp/go-plugin"
+	hclog      = "github.com/hashicorp/go-hclog"
+	grpc       = "google.golang.org/grpc"
+	protobuf   = "google.golang.org/protobuf"
+	xsys       = "golang.org/x/sys"
+	prometheus = "github.com/prometheus/client_golang"
+	koanf      = "github.com/knadh/koanf"
+	netHTTP    = "net/http"
+	goSQL      = "database/sql"
+)
+
+// everything that a test inside the host may reach for: the whole of core and the config.
+var core = []string{"config", "core/..."}
+
+// table has the first line that fits a package. A package without one fails the test.
+var table = []line{
+	{pkg: "config", may: []string{"core/sdk"}, owns: []string{koanf, "github.com/go-viper/mapstructure", "go.yaml.in/yaml"}},
+
+	{pkg: "core/sdk"},
+	{pkg: "core/sdk/exam", may: []string{"core/sdk"}},
+	{pkg: "core/sdk/serve", may: []string{"core/sdk", "core/sdk/exam", "core/internal/wire", "core/internal/life"},
+		inTests: core, owns: []string{goPlugin, grpc, hclog, xsys}},
+	{pkg: "core/sdk/sim", may: []string{"core/sdk", "core/sdk/exam"}},
+	{pkg: "core/sdk/sdktest", may: []string{"core/sdk", "core/sdk/exam", "core/internal/wire", "core/internal/life"}, inTests: core},
+
+	{pkg: "core/internal/life"},
+	{pkg: "core/internal/logs", may: []string{"config"}, inTests: core,
+		owns: []string{"github.com/sirupsen/logrus", "gopkg.in/natefinch/lumberjack.v2", hclog}},
+	{pkg: "core/internal/wire", may: []string{"core/sdk", "core/internal/life", "core/internal/wire/pb"}, inTests: core,
+		owns: []string{goPlugin, grpc, protobuf, hclog}},
+	{pkg: "core/internal/wire/pb", owns: []string{grpc, protobuf}},
+	{pkg: "core/internal/supervise", may: stage("core/internal/wire"), inTests: core, owns: []string{goPlugin, grpc, hclog, xsys}},
+	{pkg: "core/internal/schedule", may: stage(), inTests: core},
+	{pkg: "core/internal/route", may: []string{"core/sdk", "config"}, inTests: core},
+	{pkg: "core/internal/spool", may: stage(), inTests: core},
+	{pkg: "core/internal/dispatch", may: stage("core/internal/spool"), inTests: core},
+	{pkg: "core/internal/dbpool", may: stage(), inTests: core,
+		owns: []string{goSQL, "modernc.org/sqlite", "github.com/microsoft/go-mssqldb", "github.com/jackc/pgx"}},
+	{pkg: "core/internal/cache", may: stage(), inTests: core, owns: []string{"github.com/jellydator/ttlcache"}},
+	{pkg: "core/internal/admin", may: stage(), inTests: core, owns: []string{netHTTP, prometheus}},
+
+	// A protocol rests on the dialect below it: joia and nidek on xmlexam, that on textenc.
+	{pkg: "core/protocols/*", may: []string{"core/sdk", "core/sdk/exam", "core/protocols/*"}, owns: []string{"golang.org/x/text"}},
+
+	{pkg: "core/host", may: []string{"core/sdk", "core/sdk/exam", "config", "core/internal/*"}},
+	{pkg: "cmd/hostd", may: []string{"core/sdk", "config", "core/host"}, inTests: core, command: true,
+		owns: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", xsys}},
+
+	{pkg: "plugins/devices/folder", may: contract, inTests: []string{"core/sdk/sdktest"}, owns: []string{"github.com/fsnotify/fsnotify"}},
+	{pkg: "plugins/devices/*", may: contract, inTests: []string{"core/sdk/sdktest"}},
+	{pkg: "plugins/sinks/*", may: contract, inTests: []string{"core/sdk/sdktest"}},
+	// The clinic's main job asks the page how far it is, and its exit code is its verdict.
+	{pkg: "examples/*", may: contract, owns: []string{netHTTP}, command: true},
+
+	{pkg: "core", inTests: core},
+	{pkg: "internal/bench", may: core, onlyRun: true},
+	{pkg: ".ci/*", command: true},
+}
+
+// contract is what a plugin sees of us.
+var contract = []string{"core/sdk", "core/sdk/exam", "core/sdk/serve", "core/sdk/sim", "core/protocols/..."}
+
+// stage is what every stage may import, and what this one may besides.
+func stage(more ...string) []string {
+	return append([]string{"core/sdk", "config", "core/internal/life", "core/internal/logs"}, more...)
+}
+
+// owned are the packages of the standard library that have owners like outside libraries.
+var owned = []string{goSQL, netHTTP}
+
+const module = "github.com/hostd/hostd"
+
+// fits says whether the package is one that the pattern means.
+func fits(pattern, pkg string) bool {
+	if tree, ok := strings.CutSuffix(pattern, "/..."); ok {
+		return pkg == tree || strings.HasPrefix(pkg, tree+"/")
+	}
+	ok, err := path.Match(pattern, pkg)
+	return err == nil && ok
+}
+
+func anyFits(patterns []string, pkg string) bool {
+	for _, p := range patterns {
+		if fits(p, pkg) {
+			return true
+		}
+	}
+	return false
+}
+
+func lineOf(pkg string) (line, bool) {
+	for _, l := range table {
+		if fits(l.pkg, pkg) {
+			return l, true
+		}
+	}
+	return line{}, false
+}
+
+// checkImports holds the table over one file.
+func checkImports(s *source, report reporter) {
+	for _, spec := range s.ast.Imports {
+		name := strings.Trim(spec.Path.Value, `"`)
+		if spec.Name != nil && spec.Name.Name == "." {
+			report(ruleDot, spec, "%s is imported with a dot", name)
+		}
+		if ours, ok := strings.CutPrefix(name, module+"/"); ok {
+			checkOurs(s, spec, ours, report)
+		} else {
+			checkOutside(s, spec, name, report)
+		}
+	}
+}
+
+func checkOurs(s *source, spec *ast.ImportSpec, ours string, report reporter) {
+	switch {
+	case ours == s.pkg && s.test, anyFits(s.line.may, ours):
+	case s.test && anyFits(s.line.inTests, ours):
+	default:
+		report(ruleImport, spec, "%s may not import %s", s.pkg, ours)
+	}
+}
+
+func checkOutside(s *source, spec *ast.ImportSpec, name string, report reporter) {
+	if s.exempt() {
+		return
+	}
+	first, _, _ := strings.Cut(name, "/")
+	library := strings.Contains(first, ".")
+	for _, std := range owned {
+		library = library || fits(std+"/...", name)
+	}
+	if !library {
+		return
+	}
+	for _, mine := range s.line.owns {
+		if fits(mine+"/...", name) {
+			return
+		}
+	}
+	report(ruleOwner, spec, "%s does not own %s", s.pkg, name)
+}
+
+// TestArchitecture walks every Go file of the module, whatever its build tags.
+func TestArchitecture(t *testing.T) {
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := goFiles(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) < 50 {
+		t.Fatalf("found only %d Go files below %s", len(files), root)
+	}
+	for _, f := range check(files) {
+		t.Errorf("%s", f)
+	}
+}
+
+// TestTableHasNoStaleOwners fails when a line of the table owns a library that go.mod does not have, or that belongs to a later issue's driver.
+func TestTableHasNoStaleOwners(t *testing.T) {
+	mod, err := os.ReadFile("../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := []string{"github.com/microsoft/go-mssqldb", "github.com/jackc/pgx"}
+	for _, l := range table {
+		for _, lib := range l.owns {
+			if !anyFits(append(later, owned...), lib) && !strings.Contains(string(mod), "\t"+lib) {
+				t.Errorf("%s owns %s, which go.mod does not require", l.pkg, lib)
+			}
+		}
+	}
+}
+
+// goFiles reads every Go file below root by its slash path, without testdata, vendored trees and what git keeps.
+func goFiles(root string) (map[string]string, error) {
+	files := map[string]string{}
+	return files, filepath.WalkDir(root, func(p string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			switch d.Name() {
+			case ".git", "testdata", "vendor", "node_modules":
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(p, ".go") {
+			return nil
+		}
+		text, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, p)
+		files[filepath.ToSlash(rel)] = string(text)
+		return err
+	})
+}
