@@ -10,8 +10,9 @@ import (
 	"net/http"
 	"net/url"
 
-	"github.com/hostd/hostd/core/internal/life"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/hostd/hostd/core/internal/life"
 )
 
 // Paths of the outside interface.

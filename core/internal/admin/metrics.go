@@ -6,6 +6,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/hostd/hostd/core/internal/life"
 )
 
 // metric is one name with its labels and kind.
@@ -76,8 +78,14 @@ type collector struct{ src Source }
 // Describe sends nothing: names of devices come and go with the configuration.
 func (collector) Describe(chan<- *prometheus.Desc) {}
 
-// Collect asks the source once.
+// Collect asks the source once. The registry calls it in a goroutine of its own, where a panic would end the host.
 func (c collector) Collect(out chan<- prometheus.Metric) {
+	if err := life.Call(func() error { c.collect(out); return nil }); err != nil {
+		out <- prometheus.NewInvalidMetric(mInfo.desc, err)
+	}
+}
+
+func (c collector) collect(out chan<- prometheus.Metric) {
 	s := status(c.src)
 	o := output{out: out, seen: map[string]bool{}}
 	o.put(mInfo, 1, s.Version, s.Clinic)

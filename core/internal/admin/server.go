@@ -154,7 +154,7 @@ func (s *Server) Run(ctx context.Context) error {
 		err = s.http.Close() // a peer that does not read must not hold the host
 		s.opt.Log.Debug("admin page closed with requests open", "err", err)
 	}
-	if err := g.Stop(grace); err != nil && !errors.Is(err, http.ErrServerClosed) {
+	if err := g.Wait(); err != nil && !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("stop admin page: %w", err)
 	}
 	return nil
