@@ -128,8 +128,10 @@ func TestEveryRuleCatchesItsFault(t *testing.T) {
 		}
 		proven[p.rule] = true
 	}
-	for _, rule := range []string{ruleParse, ruleLine, ruleName, ruleImport, ruleDot, ruleOwner, ruleGo, ruleRecover, ruleExit,
-		ruleInit, ruleLength, ruleFile, ruleDoc, ruleInterface, rulePrint, ruleRow} {
+	for _, rule := range []string{
+		ruleParse, ruleLine, ruleName, ruleImport, ruleDot, ruleOwner, ruleGo, ruleRecover, ruleExit,
+		ruleInit, ruleLength, ruleFile, ruleDoc, ruleInterface, rulePrint, ruleRow,
+	} {
 		if !proven[rule] {
 			t.Errorf("no source proves the rule %q", rule)
 		}

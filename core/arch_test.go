@@ -43,24 +43,32 @@ var table = []line{
 
 	{pkg: "core/sdk"},
 	{pkg: "core/sdk/exam", may: []string{"core/sdk"}},
-	{pkg: "core/sdk/serve", may: []string{"core/sdk", "core/sdk/exam", "core/internal/wire", "core/internal/life"},
-		inTests: core, owns: []string{goPlugin, grpc, hclog, xsys}},
+	{
+		pkg: "core/sdk/serve", may: []string{"core/sdk", "core/sdk/exam", "core/internal/wire", "core/internal/life"},
+		inTests: core, owns: []string{goPlugin, grpc, hclog, xsys},
+	},
 	{pkg: "core/sdk/sim", may: []string{"core/sdk", "core/sdk/exam"}},
 	{pkg: "core/sdk/sdktest", may: []string{"core/sdk", "core/sdk/exam", "core/internal/wire", "core/internal/life"}, inTests: core},
 
 	{pkg: "core/internal/life"},
-	{pkg: "core/internal/logs", may: []string{"config"}, inTests: core,
-		owns: []string{"github.com/sirupsen/logrus", "gopkg.in/natefinch/lumberjack.v2", hclog}},
-	{pkg: "core/internal/wire", may: []string{"core/sdk", "core/internal/life", "core/internal/wire/pb"}, inTests: core,
-		owns: []string{goPlugin, grpc, protobuf, hclog}},
+	{
+		pkg: "core/internal/logs", may: []string{"config"}, inTests: core,
+		owns: []string{"github.com/sirupsen/logrus", "gopkg.in/natefinch/lumberjack.v2", hclog},
+	},
+	{
+		pkg: "core/internal/wire", may: []string{"core/sdk", "core/internal/life", "core/internal/wire/pb"}, inTests: core,
+		owns: []string{goPlugin, grpc, protobuf, hclog},
+	},
 	{pkg: "core/internal/wire/pb", owns: []string{grpc, protobuf}},
 	{pkg: "core/internal/supervise", may: stage("core/internal/wire"), inTests: core, owns: []string{goPlugin, grpc, hclog, xsys}},
 	{pkg: "core/internal/schedule", may: stage(), inTests: core},
 	{pkg: "core/internal/route", may: []string{"core/sdk", "config"}, inTests: core},
 	{pkg: "core/internal/spool", may: stage(), inTests: core},
 	{pkg: "core/internal/dispatch", may: stage("core/internal/spool"), inTests: core},
-	{pkg: "core/internal/dbpool", may: stage(), inTests: core,
-		owns: []string{goSQL, "modernc.org/sqlite", "github.com/microsoft/go-mssqldb", "github.com/jackc/pgx"}},
+	{
+		pkg: "core/internal/dbpool", may: stage(), inTests: core,
+		owns: []string{goSQL, "modernc.org/sqlite", "github.com/microsoft/go-mssqldb", "github.com/jackc/pgx"},
+	},
 	{pkg: "core/internal/cache", may: stage(), inTests: core, owns: []string{"github.com/jellydator/ttlcache"}},
 	{pkg: "core/internal/admin", may: stage(), inTests: core, owns: []string{netHTTP, prometheus}},
 
@@ -68,8 +76,10 @@ var table = []line{
 	{pkg: "core/protocols/*", may: []string{"core/sdk", "core/sdk/exam", "core/protocols/*"}, owns: []string{"golang.org/x/text"}},
 
 	{pkg: "core/host", may: []string{"core/sdk", "core/sdk/exam", "config", "core/internal/*"}},
-	{pkg: "cmd/hostd", may: []string{"core/sdk", "config", "core/host"}, inTests: core, command: true,
-		owns: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", xsys}},
+	{
+		pkg: "cmd/hostd", may: []string{"core/sdk", "config", "core/host"}, inTests: core, command: true,
+		owns: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", xsys},
+	},
 
 	{pkg: "plugins/devices/folder", may: contract, inTests: []string{"core/sdk/sdktest"}, owns: []string{"github.com/fsnotify/fsnotify"}},
 	{pkg: "plugins/devices/*", may: contract, inTests: []string{"core/sdk/sdktest"}},

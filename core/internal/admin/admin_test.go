@@ -48,13 +48,17 @@ func clinic() admin.Status {
 			{Name: "tono", Plugin: "folder", State: admin.Failing, Error: "open folder: <nowhere>"},
 		},
 		Sinks: []admin.Sink{{Name: "emr", Plugin: "sql", Version: "1.0.0", State: admin.BackingOff, Delivered: 100, Backlog: 7, Dead: 3, Error: "database is away"}},
-		Pool: admin.Pool{Open: 8, InUse: 3, Idle: 5, WaitCount: 11, WaitDuration: 1.5, MaxOpen: 38,
-			Holders: []admin.Holder{{Name: "emr", InUse: 3, Oldest: 4.2, Statement: "UPSERT exam"}}},
+		Pool: admin.Pool{
+			Open: 8, InUse: 3, Idle: 5, WaitCount: 11, WaitDuration: 1.5, MaxOpen: 38,
+			Holders: []admin.Holder{{Name: "emr", InUse: 3, Oldest: 4.2, Statement: "UPSERT exam"}},
+		},
 		Cache:   admin.Cache{Entries: 50, Hits: 40, Misses: 10, Loads: 9},
 		Spool:   admin.Spool{Records: 12345, Bytes: 5 << 20, OldestAt: &seen, Quarantined: 1, Unrouted: 4},
 		Workers: admin.Workers{Size: 8, Busy: 2, Queued: 1},
-		Alarms: []admin.Alarm{{Code: "sink_failing", Subject: "emr", Since: seen, Text: "check the database"},
-			{Code: "sink_failing", Subject: "emr", Since: seen, Text: "said twice"}},
+		Alarms: []admin.Alarm{
+			{Code: "sink_failing", Subject: "emr", Since: seen, Text: "check the database"},
+			{Code: "sink_failing", Subject: "emr", Since: seen, Text: "said twice"},
+		},
 	}
 }
 
@@ -236,8 +240,10 @@ func TestPageShowsEverything(t *testing.T) {
 	if code != 200 || !strings.HasPrefix(h.Get("Content-Type"), "text/html") {
 		t.Fatalf("%d %v", code, h)
 	}
-	for _, want := range []string{"gangnam-eye", "ark-1", "12\u202f345", ">failing<", ">trying again<", "open folder: &lt;nowhere&gt;",
-		"database is away", "UPSERT exam", "4.2 s", "5.0 MiB", "check the database", "5 things need attention", `class="bad"`} {
+	for _, want := range []string{
+		"gangnam-eye", "ark-1", "12\u202f345", ">failing<", ">trying again<", "open folder: &lt;nowhere&gt;",
+		"database is away", "UPSERT exam", "4.2 s", "5.0 MiB", "check the database", "5 things need attention", `class="bad"`,
+	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("page lacks %q", want)
 		}

@@ -97,8 +97,9 @@ func word(s State) string {
 		return "given up"
 	case Unapproved:
 		return "not approved"
+	default:
+		return string(s)
 	}
-	return string(s)
 }
 
 // ago is how long before now a moment was; a nil or zero moment is a dash.
