@@ -87,7 +87,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 
 func (c collector) collect(out chan<- prometheus.Metric) {
 	s := status(c.src)
-	o := output{out: out, seen: map[string]bool{}}
+	o := output(out)
 	o.put(mInfo, 1, s.Version, s.Clinic)
 	o.put(mReady, truth(s.Ready))
 	o.put(mStarted, seconds(s.StartedAt))
@@ -107,22 +107,14 @@ func (c collector) collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// output is one scrape; it leaves out what was said already, for a scrape that says a thing twice fails as a whole.
-type output struct {
-	out  chan<- prometheus.Metric
-	seen map[string]bool
-}
+// output is one scrape.
+type output chan<- prometheus.Metric
 
 func (o output) put(m metric, value float64, labels ...string) {
 	for i, l := range labels {
 		labels[i] = strings.ToValidUTF8(l, "?")
 	}
-	key := m.desc.String() + "\x00" + strings.Join(labels, "\x00")
-	if o.seen[key] {
-		return
-	}
-	o.seen[key] = true
-	o.out <- prometheus.MustNewConstMetric(m.desc, m.kind, value, labels...)
+	o <- prometheus.MustNewConstMetric(m.desc, m.kind, value, labels...)
 }
 
 func (o output) devices(list []Device) {
