@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"time"
@@ -23,6 +24,8 @@ const (
 	callWait  = 5 * time.Second        // for one HTTP call
 	maxAnswer = 16 << 20               // bytes
 )
+
+var readyLine = regexp.MustCompile(`\bready\b`)
 
 // host is a running hostd.
 type host struct {
@@ -49,7 +52,7 @@ func (o *output) ReadFrom(r io.Reader) (n int64, err error) {
 		line, err := lines.ReadString('\n')
 		n += int64(len(line))
 		_, _ = o.file.WriteString(line) // a copy for the reader of a failure
-		if !said && strings.Contains(line, "ready") {
+		if !said && readyLine.MatchString(line) {
 			close(o.ready)
 			said = true
 		}

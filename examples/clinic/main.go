@@ -69,7 +69,10 @@ func (j *job) run(ctx context.Context) error {
 		say("\nhostd goes on. Drop more exports into %s, or end it with Ctrl-C.", filepath.Join(j.work, "in"))
 		h.wait(ctx)
 	}
-	return errors.Join(err, h.stop(ctx, addr))
+	if stopped := h.stop(ctx, addr); err == nil {
+		err = stopped // else it says the same again
+	}
+	return err
 }
 
 // show feeds the clinic and prints what came of it.
