@@ -1,5 +1,16 @@
 package sdk
 
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"reflect"
+	"slices"
+)
+
 // Setting describes one field of a plugin's settings: what the configuration may say, and what it means.
 type Setting struct {
 	Name     string      `json:"name"`               // key in YAML, snake_case
@@ -28,6 +39,45 @@ const (
 	TypeMap      SettingType = "map"
 )
 
+// SettingFault is one thing that is wrong with a plugin's settings. The text never quotes a value.
+type SettingFault struct {
+	Key  string // name of the setting, as it was written
+	Text string // what is wrong, and what to write
+}
+
+// Error is the key and the text.
+func (f SettingFault) Error() string { return f.Key + ": " + f.Text }
+
+// ErrSettings is in the chain of every error of Settings.Decode: the settings are wrong, and trying again is of no use.
+var ErrSettings = errors.New("settings are wrong")
+
+// CheckSettings compares settings, as a decoder of JSON or YAML gives them, with their description. It returns every
+// fault, sorted by key; none means that Decode will take them.
+func CheckSettings(list []Setting, values map[string]any) []SettingFault {
+	var faults []SettingFault
+	known := map[string]bool{}
+	for i := range list {
+		s := &list[i]
+		known[s.Name] = true
+		v, written := values[s.Name]
+		switch {
+		case !written && s.Required:
+			faults = append(faults, SettingFault{s.Name, "is required: " + s.Help})
+		case written:
+			if _, text := s.parse(v, fromDecoder); text != "" {
+				faults = append(faults, SettingFault{s.Name, text})
+			}
+		}
+	}
+	for key := range values {
+		if !known[key] {
+			faults = append(faults, SettingFault{key, "unknown setting"})
+		}
+	}
+	slices.SortFunc(faults, func(a, b SettingFault) int { return bytes.Compare([]byte(a.Key), []byte(b.Key)) })
+	return faults
+}
+
 // Settings are a plugin's own settings, one JSON object.
 type Settings struct{ json []byte }
 
@@ -36,3 +86,80 @@ func NewSettings(json []byte) Settings { return Settings{json: json} }
 
 // JSON gives the object back.
 func (s Settings) JSON() []byte { return s.json }
+
+// Decode fills the tagged fields (see Describe) of the struct that into points to: with the value that was written, else
+// with the default, else with the zero value, so that a plugin that is opened again keeps nothing of before. An error
+// wraps ErrSettings, names every fault, and leaves the struct as it was.
+func (s Settings) Decode(into any) error {
+	list, err := Describe(into)
+	if err != nil {
+		return err
+	}
+	values, err := s.values()
+	if err != nil {
+		return fmt.Errorf("read settings: %w: %w", ErrSettings, err)
+	}
+	if faults := CheckSettings(list, values); len(faults) > 0 {
+		errs := make([]error, len(faults))
+		for i, f := range faults {
+			errs[i] = f
+		}
+		return fmt.Errorf("read settings: %w: %w", ErrSettings, errors.Join(errs...))
+	}
+	target := reflect.ValueOf(into)
+	if target.Kind() != reflect.Pointer || target.Elem().Kind() != reflect.Struct {
+		return fmt.Errorf("read settings into a %T: it must point to a struct", into)
+	}
+	fill(target.Elem(), list, values)
+	return nil
+}
+
+// values is the object, with its numbers as they were written.
+func (s Settings) values() (map[string]any, error) {
+	if len(bytes.TrimSpace(s.json)) == 0 {
+		return nil, nil
+	}
+	d := json.NewDecoder(bytes.NewReader(s.json))
+	d.UseNumber()
+	var values map[string]any
+	if err := d.Decode(&values); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("more than one JSON object")
+	}
+	return values, nil
+}
+
+// fill sets the tagged fields, which stand in the order of list. The values were checked.
+func fill(target reflect.Value, list []Setting, values map[string]any) {
+	at := 0
+	for i := range target.NumField() {
+		if _, tagged := target.Type().Field(i).Tag.Lookup("setting"); !tagged {
+			continue
+		}
+		s := &list[at]
+		at++
+		field := target.Field(i)
+		field.SetZero()
+		var v any
+		if written, ok := values[s.Name]; ok {
+			v, _ = s.parse(written, fromDecoder) // it was checked
+		} else if s.Default != "" {
+			v, _ = s.parse(s.Default, fromText) // Describe has checked it
+		}
+		if v != nil {
+			field.Set(reflect.ValueOf(clone(v)).Convert(field.Type()))
+		}
+	}
+}
+
+func clone(v any) any {
+	switch v := v.(type) {
+	case []string:
+		return slices.Clone(v)
+	case map[string]string:
+		return maps.Clone(v)
+	}
+	return v
+}

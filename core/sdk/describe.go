@@ -1,0 +1,112 @@
+package sdk
+
+import (
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Describe reads the settings of a plugin out of the tags of a struct, or a pointer to one: each field with a tag
+// `setting:"name[,required][,secret]"` is a setting; `default`, `unit`, `min`, `max`, `enum` (separated by commas) and
+// `help` say the rest. A field is a string, bool, int, int64, float64, time.Duration, []string or map[string]string. An
+// error is a mistake of the plugin's author. Something that is not a struct has no settings.
+func Describe(settings any) ([]Setting, error) {
+	t := structType(settings)
+	if t == nil {
+		return nil, nil
+	}
+	var list []Setting
+	for i := range t.NumField() {
+		f := t.Field(i)
+		tag, ok := f.Tag.Lookup("setting")
+		if !ok {
+			continue
+		}
+		s, err := describeField(f, tag)
+		if err != nil {
+			return nil, fmt.Errorf("describe settings: field %s: %w", f.Name, err)
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+func structType(settings any) reflect.Type {
+	t := reflect.TypeOf(settings)
+	for t != nil && t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t == nil || t.Kind() != reflect.Struct {
+		return nil
+	}
+	return t
+}
+
+func describeField(f reflect.StructField, tag string) (Setting, error) {
+	parts := strings.Split(tag, ",")
+	s := Setting{Name: parts[0], Default: f.Tag.Get("default"), Unit: f.Tag.Get("unit"), Help: f.Tag.Get("help")}
+	for _, p := range parts[1:] {
+		switch p {
+		case "required":
+			s.Required = true
+		case "secret":
+			s.Secret = true
+		default:
+			return s, fmt.Errorf("setting has the word %q; required and secret are known", p)
+		}
+	}
+	if s.Name == "" || !f.IsExported() {
+		return s, fmt.Errorf("a setting needs a name, and its field must be exported")
+	}
+	var ok bool
+	if s.Type, ok = settingType(f.Type); !ok {
+		return s, fmt.Errorf("a setting cannot be a %s", f.Type)
+	}
+	if e := f.Tag.Get("enum"); e != "" {
+		s.Enum = strings.Split(e, ",")
+	}
+	var err error
+	if s.Min, err = bound(f.Tag, "min"); err != nil {
+		return s, err
+	}
+	if s.Max, err = bound(f.Tag, "max"); err != nil {
+		return s, err
+	}
+	if s.Default != "" {
+		if _, text := s.parse(s.Default, fromText); text != "" {
+			return s, fmt.Errorf("default: %s", text)
+		}
+	}
+	return s, nil
+}
+
+func bound(tag reflect.StructTag, name string) (*float64, error) {
+	text, ok := tag.Lookup(name)
+	if !ok {
+		return nil, nil
+	}
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return &v, nil
+}
+
+// fieldTypes has the one Go type for each SettingType; an int setting may also be an int64.
+var fieldTypes = map[reflect.Type]SettingType{
+	reflect.TypeFor[string]():            TypeString,
+	reflect.TypeFor[bool]():              TypeBool,
+	reflect.TypeFor[int]():               TypeInt,
+	reflect.TypeFor[int64]():             TypeInt,
+	reflect.TypeFor[float64]():           TypeFloat,
+	reflect.TypeFor[time.Duration]():     TypeDuration,
+	reflect.TypeFor[[]string]():          TypeList,
+	reflect.TypeFor[map[string]string](): TypeMap,
+}
+
+func settingType(t reflect.Type) (SettingType, bool) {
+	st, ok := fieldTypes[t]
+	return st, ok
+}
