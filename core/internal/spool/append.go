@@ -18,9 +18,19 @@ type Batch struct {
 	Records     []Entry
 	Position    []byte // the device's position once the records are stored, at most 4 KiB
 	HasPosition bool   // Position counts, even when it is empty
+	Term        uint64 // what Term said when the batch was sent; 0: it may be stored after a failure, too
 }
 
 const maxPosition = 4 << 10
+
+// Term is the number of the time without a failed group, 1 and up. A device that sends on before it has its answers
+// notes the term first: when storing fails, a batch of the old term is refused with ErrTerm, so that none is stored whose
+// forerunner was not.
+func (s *Spool) Term() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.term
+}
 
 // size is the space that the batch takes in a group.
 func (b *Batch) size() (int, error) {
@@ -55,7 +65,7 @@ func (g *group) reset(limit int) {
 }
 
 // Append hands a batch over and returns; done is called with nil after its fsync, or with the reason why nothing of it
-// counts as stored (ErrFull, ErrDisk, ErrClosed). done runs in the goroutine of Run, exactly once, and must be quick
+// counts as stored (ErrFull, ErrDisk, ErrTerm, ErrClosed). done runs in the goroutine of Run, exactly once, and must be quick
 // and must not call Append. While the gathering group is full (Options.GroupSize) Append waits, at most about one
 // fsync, until there is room or ctx ends. With an error nothing was taken and done is not called.
 func (s *Spool) Append(ctx context.Context, b Batch, done func(error)) error {
@@ -82,8 +92,11 @@ func (s *Spool) offer(b *Batch, size int, now int64, done func(error)) (full cha
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := s.gather
-	if s.stopped {
+	switch {
+	case s.stopped:
 		return nil, ErrClosed
+	case b.Term != 0 && b.Term != s.term:
+		return nil, ErrTerm
 	}
 	if len(g.buf) > 0 && len(g.buf)+size > s.opt.GroupSize {
 		if g.full == nil {

@@ -32,18 +32,38 @@ func (s *Spool) commit(force bool) error {
 		return nil
 	}
 	err := s.write(g)
+	var behind []func(error)
 	if err == nil {
 		s.publish(g)
 	} else {
 		s.log.Error("group not written", "err", err, "batches", len(g.dones))
+		behind = s.endTerm()
 	}
 	for _, done := range g.dones {
 		done(err) // Rule 18: write has synced, or err says that it has not
+	}
+	for _, done := range behind {
+		done(fmt.Errorf("write group: %w", ErrTerm))
 	}
 	if err == nil {
 		s.prune()
 	}
 	return err
+}
+
+// endTerm drops what gathered behind a group that was not written, since it may rest on it, and returns who waits for it.
+func (s *Spool) endTerm() []func(error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.term++
+	g := s.gather
+	behind := g.dones
+	g.buf, g.dones = g.buf[:0], nil
+	if g.full != nil {
+		close(g.full)
+		g.full = nil
+	}
+	return behind
 }
 
 // write puts the group on the disk and syncs it. A segment that failed is given up at its last synced byte, and the

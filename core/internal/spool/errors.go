@@ -12,6 +12,8 @@ var (
 	ErrFull = errors.New("disk is full")
 	// ErrDisk says that the disk failed to write or to sync. Nothing was acknowledged; it may be tried again.
 	ErrDisk = errors.New("disk failed")
+	// ErrTerm says that a group before this batch was not written, see Spool.Term. Nothing was stored.
+	ErrTerm = errors.New("an earlier batch was not stored")
 	// ErrClosed says that the spool has stopped. Nothing was stored.
 	ErrClosed = errors.New("spool is closed")
 	// ErrTooLarge says that a batch, a name or a position is beyond its limit. Trying again is of no use.

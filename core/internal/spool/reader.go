@@ -148,23 +148,29 @@ func (r *Reader) drop() {
 // the spool and only when they are synced. After an error of reading (ErrDisk) it may be called again: it goes on
 // where it was, and takes a place that fails 5 times in a row as damaged.
 func (r *Reader) Next(ctx context.Context, maxRecords, maxBytes int) (*Lease, error) {
-	l := r.s.lease()
 	for {
-		start := mark{after: r.after, seg: r.seg, off: r.scan.off}
-		if err := r.fill(l, max(maxRecords, 1), maxBytes); err != nil && len(l.Records) == 0 {
-			l.Release()
-			return nil, err
+		l, err := r.TryNext(maxRecords, maxBytes)
+		if l != nil || err != nil {
+			return l, err
 		}
-		if len(l.Records) > 0 {
-			r.remember(start)
-			l.finish()
-			return l, nil
-		}
-		if err := r.wait(ctx); err != nil {
-			l.Release()
+		if err := r.Wait(ctx); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// TryNext is Next without waiting: nil and no error mean that nothing is there now.
+func (r *Reader) TryNext(maxRecords, maxBytes int) (*Lease, error) {
+	l := r.s.lease()
+	start := mark{after: r.after, seg: r.seg, off: r.scan.off}
+	err := r.fill(l, max(maxRecords, 1), maxBytes)
+	if len(l.Records) > 0 {
+		r.remember(start)
+		l.finish()
+		return l, nil // an error comes again at its place
+	}
+	l.Release()
+	return nil, err
 }
 
 func (r *Reader) remember(m mark) {
@@ -292,8 +298,9 @@ func (s *Spool) end(seg *segment) int64 {
 	return seg.end
 }
 
-// wait blocks until a group with something for the sink was synced, unless more is there already.
-func (r *Reader) wait(ctx context.Context) error {
+// Wait blocks until a group with something for the sink was synced, unless the log has grown since TryNext found nothing;
+// ctx ends; or the spool stops (ErrClosed).
+func (r *Reader) Wait(ctx context.Context) error {
 	w, err := r.s.await(r)
 	if w == nil {
 		return err

@@ -63,6 +63,7 @@ type Spool struct {
 	devices  []string              // guarded by mu: names by number
 	byName   map[string]uint32     // guarded by mu: numbers of the devices
 	next     uint64                // guarded by mu: seq of the next record
+	term     uint64                // guarded by mu: see Term
 	gather   *group                // guarded by mu: takes what is appended
 	segments []*segment            // guarded by mu: oldest first; the newest is written to when cur is open
 	waiters  [maxSinks]([]*waiter) // guarded by mu: readers at the end of the log
@@ -89,7 +90,7 @@ func Open(dir string, opt Options) (*Spool, error) {
 	s := &Spool{
 		dir: dir, opt: opt, disk: opt.disk, log: opt.Log,
 		wake: make(chan struct{}, 1), marks: make(chan struct{}, 1),
-		gather: &group{}, spare: &group{}, byName: map[string]uint32{},
+		term: 1, gather: &group{}, spare: &group{}, byName: map[string]uint32{},
 	}
 	for _, d := range []string{dir, filepath.Join(dir, deadDir), filepath.Join(dir, quarantineDir), opt.Blobs} {
 		if err := s.disk.dirs.Make(d); err != nil {
