@@ -32,6 +32,9 @@ type Work func(ctx context.Context, device string, poll bool, run func(ctx conte
 type Intake interface {
 	// Position is the last stored position of a device, empty at the beginning.
 	Position(device string) []byte
+	// Term changes when storing has failed. A batch is stored only in the term in which it was sent, so that no batch
+	// is stored whose forerunner was not.
+	Term() uint64
 	// Take checks, routes and stores a batch, and calls answer once, from any goroutine and without blocking it: nil
 	// after the fsync, else why not. Take may block while the spool is busy; it owns the batch until it has answered.
 	Take(ctx context.Context, batch *DeviceBatch)
@@ -41,6 +44,7 @@ type Intake interface {
 type DeviceBatch struct {
 	Device  string
 	Staging string // where its attachments are
+	Term    uint64 // see Intake.Term
 	In      *wire.Incoming
 	Answer  func(err error) // see Intake.Take; the batch's bytes are given back by it
 }
@@ -68,6 +72,8 @@ type Device struct {
 	Overrun func() // counts a poll that was due while the last one still ran
 }
 
+var errRefusedBefore = errors.New("an earlier batch was refused")
+
 // deviceRun is the time from one opening of the stream to its end.
 type deviceRun struct {
 	d      *Device
@@ -75,7 +81,8 @@ type deviceRun struct {
 	stream *wire.DeviceRun
 	slots  chan struct{} // one for each open batch
 	polled bool
-	single bool // window 1: the device may go on after a refusal
+	single bool   // window 1: the device may go on after a refusal
+	term   uint64 // of the stream
 	every  time.Duration
 	wake   chan struct{}
 	events chan *wire.Incoming // polled: what arrives while a poll runs; a nil is its end
@@ -148,7 +155,7 @@ func (d *Device) stream(ctx context.Context, proc *Process) error {
 	}
 	r := &deviceRun{
 		d: d, name: d.Open.Name, stream: stream, slots: make(chan struct{}, maxOpenBatches), polled: proc.Manifest.Polled,
-		single: proc.Manifest.Window <= 1,
+		single: proc.Manifest.Window <= 1, term: d.Intake.Term(),
 		every: d.interval(proc.Manifest), wake: make(chan struct{}, 1), events: make(chan *wire.Incoming), kick: make(chan struct{}, 1),
 		spare: sync.Pool{New: func() any { return &wire.Incoming{} }},
 	}
@@ -221,8 +228,20 @@ func (r *deviceRun) dispatch(ctx context.Context, in *wire.Incoming) error {
 			return ctx.Err()
 		}
 		b := r.batch(in)
-		return r.d.Work(ctx, r.name, false, func(work context.Context) { r.d.Intake.Take(work, b) })
+		return r.d.Work(ctx, r.name, false, func(work context.Context) { r.take(work, b) })
 	}
+}
+
+// take hands a batch to the intake, unless one before it was refused: then this one must not be stored either.
+func (r *deviceRun) take(ctx context.Context, b *DeviceBatch) {
+	r.mu.Lock()
+	refused := r.refused
+	r.mu.Unlock()
+	if refused {
+		b.Answer(errRefusedBefore)
+		return
+	}
+	r.d.Intake.Take(ctx, b)
 }
 
 // batch ties a message to its answer.
@@ -231,7 +250,11 @@ func (r *deviceRun) batch(in *wire.Incoming) *DeviceBatch {
 	r.mu.Lock()
 	r.open = append(r.open, o)
 	r.mu.Unlock()
-	return &DeviceBatch{Device: r.name, Staging: r.d.Open.StagingDir, In: in, Answer: func(err error) {
+	term := r.term
+	if r.single {
+		term = r.d.Intake.Term() // it was sent after the answer to the last one
+	}
+	return &DeviceBatch{Device: r.name, Staging: r.d.Open.StagingDir, Term: term, In: in, Answer: func(err error) {
 		r.release(in)
 		r.mu.Lock()
 		r.answer(o, err)
@@ -375,7 +398,7 @@ func (r *deviceRun) poll(ctx, work context.Context) error {
 			case <-ctx.Done():
 				return nil
 			}
-			r.d.Intake.Take(work, r.batch(in))
+			r.take(work, r.batch(in))
 		}
 	}
 }

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
+	"github.com/hostd/hostd/core/internal/life"
 	"github.com/hostd/hostd/core/internal/wire"
 )
 
@@ -71,7 +71,7 @@ func (i *Instance) Tried() <-chan struct{} { return i.tried }
 
 // Run starts the process and starts it again whenever it ends, until ctx does.
 func (i *Instance) Run(ctx context.Context) error {
-	pause := &backoff{}
+	pause := &restarts{pause: life.Backoff{First: firstPause, Longest: longestPause}}
 	for ctx.Err() == nil {
 		err := Run(ctx, i.program, func(ctx context.Context, proc *Process) error {
 			return i.sessions(ctx, proc, pause)
@@ -93,7 +93,7 @@ func (i *Instance) Run(ctx context.Context) error {
 
 // sessions opens the plugin again and again in one process. It ends when the process is to be replaced: it is gone,
 // hangs, or is of no use.
-func (i *Instance) sessions(ctx context.Context, proc *Process, pause *backoff) error {
+func (i *Instance) sessions(ctx context.Context, proc *Process, pause *restarts) error {
 	i.mu.Lock()
 	i.status.Version = proc.Manifest.Version
 	i.mu.Unlock()
@@ -115,11 +115,11 @@ func (i *Instance) sessions(ctx context.Context, proc *Process, pause *backoff) 
 	}
 }
 
-func (i *Instance) up(pause *backoff) {
+func (i *Instance) up(pause *restarts) {
 	i.mu.Lock()
 	i.wasUp = true
 	i.mu.Unlock()
-	pause.reset()
+	pause.up()
 	i.set(Up, "")
 	i.log.Info("up")
 }
@@ -151,27 +151,18 @@ func (i *Instance) set(s State, text string) {
 	}
 }
 
-// backoff is the growing pause between tries. It belongs to one goroutine.
-type backoff struct {
-	next  time.Duration
-	since time.Time // of the last time up
+// restarts is the pause between tries: it starts small again only when the plugin stayed up longer than the last one.
+type restarts struct {
+	pause life.Backoff
+	since time.Time // of the last time up; zero after a failure
 }
 
-// reset notes that the plugin is up; the pause starts small again only when it stays up longer than its last pause.
-func (b *backoff) reset() { b.since = time.Now() }
+func (r *restarts) up() { r.since = time.Now() }
 
-func (b *backoff) wait(ctx context.Context) error {
-	if !b.since.IsZero() && time.Since(b.since) > b.next {
-		b.next = 0
+func (r *restarts) wait(ctx context.Context) error {
+	if !r.since.IsZero() && time.Since(r.since) > r.pause.Pause() {
+		r.pause.Reset()
 	}
-	b.since = time.Time{}
-	b.next = min(max(b.next*2, firstPause), longestPause)
-	t := time.NewTimer(b.next/2 + rand.N(b.next/2+1))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	r.since = time.Time{}
+	return r.pause.Wait(ctx)
 }

@@ -30,6 +30,7 @@ const (
 	healthTimeout   = 2 * time.Second
 	killAfter       = 3 * time.Second // politeness at the end
 	stopWaiting     = 5 * time.Second
+	joinTimeout     = 6 * time.Second // for the work on the process to come to its end
 )
 
 // stderrTail is how much of a plugin's last words is kept, in bytes.
@@ -84,7 +85,7 @@ func Run(ctx context.Context, p Program, use func(ctx context.Context, proc *Pro
 	if errors.Is(err, wire.ErrHung) {
 		proc.kill() // a frozen process answers no polite word
 	}
-	wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWaiting)
+	wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), joinTimeout)
 	defer cancel()
 	joined := g.Stop(wait)
 	gone := proc.client.Exited()

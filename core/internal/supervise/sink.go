@@ -14,8 +14,9 @@ type Sink struct {
 	Open  wire.OpenSink // BrokerID is filled at each open
 	Store sdk.Store
 	Cache sdk.Cache
-	// Deliver works on the stream until ctx ends or the stream breaks.
-	Deliver func(ctx context.Context, stream *wire.SinkRun) error
+	// Deliver works on the stream until ctx ends or the stream breaks. The stream lives on after ctx until Deliver
+	// returns or calls hangUp.
+	Deliver func(ctx context.Context, stream *wire.SinkRun, hangUp func()) error
 }
 
 // Session opens the sink, delivers until something fails, and closes it. It is a Session of an Instance.
@@ -41,14 +42,14 @@ func (s *Sink) Session(ctx context.Context, proc *Process, up func()) error {
 }
 
 func (s *Sink) stream(ctx context.Context, proc *Process, up func()) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream, err := proc.Conn.RunSink(ctx)
+	alive, hangUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer hangUp()
+	stream, err := proc.Conn.RunSink(alive)
 	if err != nil {
 		return err
 	}
 	up()
-	return s.Deliver(ctx, stream)
+	return s.Deliver(ctx, stream, hangUp)
 }
 
 // serveStore starts the process's own Store and Cache once; the plugin dials them at its first open and keeps the

@@ -262,6 +262,16 @@ func Scan(body []byte, h *Head) error {
 	return nil
 }
 
+// Label looks a label up.
+func (h *Head) Label(name string) (string, bool) {
+	for _, l := range h.Labels {
+		if string(l[0]) == name {
+			return string(l[1]), true
+		}
+	}
+	return "", false
+}
+
 func (h *Head) field(num protowire.Number, _ uint64, b []byte) error {
 	switch num {
 	case recID:

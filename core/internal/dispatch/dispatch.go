@@ -1,0 +1,260 @@
+// Package dispatch delivers the spool's records to one sink: it leases a batch, hands it over, and settles it by the
+// sink's outcome.
+//
+//	device -> supervise -> schedule -> route -> spool -> [ dispatch ] -> sink
+//
+// The order of records is kept. A failure of the whole batch is tried again: for ever when its class says that it will
+// pass, else the batch is halved down to the record that causes it, which becomes a dead letter after its tries. No
+// record is dead-lettered in company.
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hostd/hostd/core/internal/life"
+	"github.com/hostd/hostd/core/internal/spool"
+	"github.com/hostd/hostd/core/sdk"
+)
+
+// Defaults of a lane.
+const (
+	DefaultRecords = 1000                  // of a batch
+	maxBytes       = 1 << 20               // of a batch, unless it is one record
+	partialGap     = 20 * time.Millisecond // between part-filled batches, which saves most of a sink's fsyncs
+	soloTries      = 5                     // of a record alone whose error has no class
+	soloCrashes    = 3                     // of a sink, with one record in its hands
+	firstPause     = 500 * time.Millisecond
+	longestPause   = 30 * time.Second
+	drainTime      = 2 * time.Second // for outcomes when the host stops
+)
+
+// ErrNoOutcome is a sink that has a batch for longer than its time. Its process must be replaced.
+var ErrNoOutcome = errors.New("sink has not answered a batch in time")
+
+// Log is the spool as a lane sees it; *spool.Spool fills it.
+type Log interface {
+	Reader(sink spool.SinkID) (*spool.Reader, error)
+	Settle(sink spool.SinkID, upTo uint64, n int) error
+	Dead(ctx context.Context, sink spool.SinkID, ref spool.Ref, reason string, attempts int) error
+}
+
+// Conn is the stream to a running sink. Its calls may run beside each other; Send and Recv end when the stream does.
+type Conn interface {
+	// Send hands a batch over; again marks the first one after a failure.
+	Send(number uint64, again bool, records []spool.Ref) error
+	// Recv waits for the outcome of the oldest batch that has none yet.
+	Recv() (Outcome, error)
+	// Close ends the stream.
+	Close()
+}
+
+// Outcome is what a sink says of a batch.
+type Outcome struct {
+	Refused []Refusal // these will never be stored; the others are
+	Failure error     // not nil: none was stored; see sdk.ClassOf
+}
+
+// Refusal is one record that a sink refuses for good.
+type Refusal struct {
+	Index  int
+	Reason string
+}
+
+// Options of a lane.
+type Options struct {
+	Sink     spool.SinkID
+	Records  int           // of a batch, at most; 0 is DefaultRecords
+	InFlight int           // batches handed over at once; 0 is 2
+	Timeout  time.Duration // for one outcome; 0 is 2 minutes
+	Log      *slog.Logger
+	// Work runs f on the worker pool and waits for it.
+	Work func(ctx context.Context, f func(ctx context.Context)) error
+}
+
+// Lane delivers to one sink, over as many runs of its plugin as it takes.
+type Lane struct {
+	opt   Options
+	log   Log
+	pause life.Backoff
+
+	// The rest but waiting belongs to Deliver's goroutine.
+	limit   int    // records of a batch, now
+	until   uint64 // seq of the newest record of a batch that failed without a class; the limit stays small up to it
+	solo    uint64 // seq of the record that is tried alone
+	tries   int    // of it
+	crashes int    // of the sink with it
+
+	mu      sync.Mutex
+	waiting string // guarded by mu: why delivery waits, or empty
+}
+
+// New makes a lane. Deliver runs it.
+func New(log Log, o Options) *Lane {
+	if o.Records <= 0 || o.Records > DefaultRecords {
+		o.Records = DefaultRecords
+	}
+	if o.InFlight <= 0 {
+		o.InFlight = 2
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = 2 * time.Minute
+	}
+	return &Lane{opt: o, log: log, limit: o.Records, pause: life.Backoff{First: firstPause, Longest: longestPause}}
+}
+
+// Waiting says why delivery waits, or nothing.
+func (l *Lane) Waiting() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.waiting
+}
+
+func (l *Lane) setWaiting(why string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting = why
+}
+
+// Deliver works until ctx or the stream ends; the error is the stream's. It is called once for each run of the sink,
+// never twice at a time, and begins with what is not settled.
+func (l *Lane) Deliver(ctx context.Context, c Conn) error {
+	again := false
+	for {
+		failed, failure, err := newRound(l, c, again).run(ctx)
+		switch {
+		case ctx.Err() != nil:
+			failed.release()
+			return ctx.Err()
+		case err != nil:
+			return errors.Join(err, l.crashed(ctx, failed))
+		}
+		if err := l.failed(ctx, failed, failure); err != nil {
+			return err
+		}
+		again = true
+	}
+}
+
+// delivery is a batch in a sink's hands, or the part of one that is remembered after it failed.
+type delivery struct {
+	lease *spool.Lease
+}
+
+// release gives the lease back; a nil delivery has none.
+func (d *delivery) release() {
+	if d != nil {
+		d.lease.Release()
+	}
+}
+
+func (d *delivery) count() int { return len(d.lease.Records) }
+func (d *delivery) size() (n int) {
+	for i := range d.lease.Records {
+		n += len(d.lease.Records[i].Payload)
+	}
+	return n
+}
+func (d *delivery) last() uint64 { return d.lease.Records[len(d.lease.Records)-1].Seq }
+
+// settled moves the cursor over a batch after its refused records are dead letters on the disk.
+func (l *Lane) settled(ctx context.Context, d *delivery, out Outcome) error {
+	for _, r := range out.Refused {
+		if r.Index < 0 || r.Index >= d.count() {
+			return fmt.Errorf("sink refused record %d of a batch of %d", r.Index, d.count())
+		}
+		if err := l.bury(ctx, d.lease.Records[r.Index], r.Reason, 1); err != nil {
+			return err
+		}
+	}
+	last, n := d.last(), d.count()
+	if err := l.log.Settle(l.opt.Sink, last, n); err != nil { // Rule 18: the sink has it, or the dead letter is on the disk
+		return err
+	}
+	switch {
+	case last >= l.until:
+		l.limit = l.opt.Records
+	default:
+		l.limit = min(l.limit*2, l.opt.Records)
+	}
+	l.solo, l.tries, l.crashes = 0, 0, 0
+	l.pause.Reset()
+	l.setWaiting("")
+	return nil
+}
+
+// bury makes a record a dead letter.
+func (l *Lane) bury(ctx context.Context, ref spool.Ref, reason string, attempts int) error {
+	if err := l.log.Dead(ctx, l.opt.Sink, ref, reason, attempts); err != nil {
+		return fmt.Errorf("keep dead letter: %w", err)
+	}
+	l.opt.Log.Warn("dead letter", "seq", ref.Seq, "device", ref.Device, "reason", reason, "attempts", attempts)
+	return nil
+}
+
+// failed decides what follows a batch of which nothing was stored: wait, halve, or bury the one that is alone.
+func (l *Lane) failed(ctx context.Context, d *delivery, failure error) error {
+	defer d.release()
+	class := sdk.ClassOf(failure)
+	l.setWaiting(failure.Error())
+	l.opt.Log.Warn("delivery failed", "records", d.count(), "class", class.String(), "err", failure)
+	switch class {
+	case sdk.ClassBusy, sdk.ClassUnavailable, sdk.ClassUnknown:
+		return l.pause.Wait(ctx)
+	case sdk.ClassNone, sdk.ClassPermanent:
+	}
+	if d.count() > 1 {
+		l.halve(d)
+		return nil
+	}
+	ref := d.lease.Records[0]
+	l.alone(ref.Seq)
+	l.tries++
+	if class != sdk.ClassPermanent && l.tries < soloTries {
+		return l.pause.Wait(ctx)
+	}
+	if err := l.bury(ctx, ref, failure.Error(), l.tries); err != nil {
+		return err
+	}
+	return l.settled(ctx, d, Outcome{})
+}
+
+// crashed remembers what the sink had in its hands when it went: alone in its batch at the third crash, a record is a
+// dead letter.
+func (l *Lane) crashed(ctx context.Context, d *delivery) error {
+	if d == nil {
+		return nil
+	}
+	defer d.release()
+	if d.count() > 1 {
+		l.halve(d)
+		return nil
+	}
+	ref := d.lease.Records[0]
+	l.alone(ref.Seq)
+	l.crashes++
+	if l.crashes < soloCrashes {
+		return nil
+	}
+	if err := l.bury(ctx, ref, "sink crashed", l.crashes); err != nil {
+		return err
+	}
+	return l.settled(ctx, d, Outcome{})
+}
+
+func (l *Lane) halve(d *delivery) {
+	l.until = max(l.until, d.last())
+	l.limit = max(d.count()/2, 1)
+}
+
+func (l *Lane) alone(seq uint64) {
+	if l.solo != seq {
+		l.solo, l.tries, l.crashes = seq, 0, 0
+	}
+	l.limit = 1
+	l.until = max(l.until, seq)
+}
