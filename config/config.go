@@ -1,0 +1,197 @@
+package config
+
+import "time"
+
+// Config is the whole configuration. Load makes it; relative paths in it are seen from the working directory of the
+// process.
+type Config struct {
+	Clinic            string   `yaml:"clinic"`
+	DataDir           string   `yaml:"data_dir"`            // spool, blobs, plugin store, embedded database
+	AllowPlainSecrets bool     `yaml:"allow_plain_secrets"` // secrets may stand in a file as they are
+	Plugins           Plugins  `yaml:"plugins"`
+	Workers           Workers  `yaml:"workers"`
+	Intake            Intake   `yaml:"intake"`
+	Logging           Logging  `yaml:"logging"`
+	Database          Database `yaml:"database"`
+	Cache             Cache    `yaml:"cache"`
+	Admin             Admin    `yaml:"admin"`
+	Spool             Spool    `yaml:"spool"`
+	Shutdown          Shutdown `yaml:"shutdown"`
+	Devices           []Device `yaml:"devices"`
+	Sinks             []Sink   `yaml:"sinks"`
+	Routes            []Route  `yaml:"routes"` // none: everything to every sink
+
+	marks marks // where each key was written
+}
+
+// Plugins says where binaries are found and which may run.
+type Plugins struct {
+	Dir   string `yaml:"dir"`
+	Trust string `yaml:"trust"` // folder: what is in the folder runs
+}
+
+// Workers bounds the pool that runs every job.
+type Workers struct {
+	Size  int `yaml:"size"`  // 1 to 256
+	Queue int `yaml:"queue"` // jobs that wait, 1 to 65536
+}
+
+// Intake is about what comes from devices.
+type Intake struct {
+	AnswerTimeout time.Duration `yaml:"answer_timeout"` // every batch is answered within; 100ms to 5m
+}
+
+// Logging says what is logged, how and where.
+type Logging struct {
+	Level  string            `yaml:"level"`  // debug, info, warn, error
+	Levels map[string]string `yaml:"levels"` // by component, "device.NAME" or "sink.NAME"
+	Format string            `yaml:"format"` // text or json
+	File   LogFile           `yaml:"file"`
+}
+
+// LogFile is the rolling log file.
+type LogFile struct {
+	Path       string `yaml:"path"`         // empty: no file
+	MaxSizeMB  int    `yaml:"max_size_mb"`  // a file is rolled at this size, 1 to 10240
+	MaxBackups int    `yaml:"max_backups"`  // rolled files that stay, 1 to 10000
+	MaxAgeDays int    `yaml:"max_age_days"` // rolled files stay this long, 1 to 3650
+	Compress   bool   `yaml:"compress"`     // rolled files
+}
+
+// Database is the one database that sinks share through the host.
+type Database struct {
+	Driver string `yaml:"driver"` // sqlite
+	DSN    Secret `yaml:"dsn"`    // empty: the embedded database in data_dir
+	Pool   Pool   `yaml:"pool"`
+}
+
+// Pool bounds the connections to the database and every operation on them.
+type Pool struct {
+	MaxOpen          int           `yaml:"max_open"`          // 1 to 256
+	MaxIdle          int           `yaml:"max_idle"`          // 0 to max_open; max_open where it is not written
+	MaxLifetime      time.Duration `yaml:"max_lifetime"`      // of a connection, 1m to 24h
+	AcquireTimeout   time.Duration `yaml:"acquire_timeout"`   // wait for a connection, 10ms to 1m
+	OperationTimeout time.Duration `yaml:"operation_timeout"` // one operation on it, 100ms to 10m
+	ConnectTimeout   time.Duration `yaml:"connect_timeout"`   // dial and login, 100ms to 2m
+	SlowQuery        time.Duration `yaml:"slow_query"`        // longer operations are logged, 1ms to 10m; 0s is off
+	PerSink          int           `yaml:"per_sink"`          // connections of one sink, 1 to max_open; 0 is max_open - 1
+	Monitor          Monitor       `yaml:"monitor"`
+	QueryLog         bool          `yaml:"query_log"` // each statement by its fingerprint, at debug
+}
+
+// Monitor is the regular status line of the pool.
+type Monitor struct {
+	Enabled  bool          `yaml:"enabled"`
+	Interval time.Duration `yaml:"interval"` // 1s to 1h
+	WarnAt   Percent       `yaml:"warn_at"`  // of max_open in use, 1% to 100%
+}
+
+// Cache is the one cache of looked-up rows.
+type Cache struct {
+	Capacity int           `yaml:"capacity"` // entries, 1 to 1000000
+	TTL      time.Duration `yaml:"ttl"`      // nothing older is served, 1s to 24h
+}
+
+// Admin is the page, the metrics and the API.
+type Admin struct {
+	Listen string `yaml:"listen"` // host:port on loopback; port 0 takes a free one
+}
+
+// Spool is the log of records on disk.
+type Spool struct {
+	SegmentSizeMB int           `yaml:"segment_size_mb"` // 1 to 1024
+	Keep          time.Duration `yaml:"keep"`            // settled records stay this long, 0s to 87600h
+}
+
+// Shutdown is the end of the host.
+type Shutdown struct {
+	Grace time.Duration `yaml:"grace"` // for everything to drain, 100ms to 10m
+}
+
+// Device is one piece of equipment and the plugin that speaks with it.
+type Device struct {
+	Name     string         `yaml:"name"`   // also of its folder; see the rules of a name in Validate
+	Plugin   string         `yaml:"plugin"` // name of the binary without its extension
+	Schedule Schedule       `yaml:"schedule"`
+	LogLevel string         `yaml:"log_level"` // empty: logging.level
+	Settings map[string]any `yaml:"settings"`  // the plugin's own, references resolved
+}
+
+// Schedule says when a polled device is read.
+type Schedule struct {
+	Every   time.Duration `yaml:"every"`   // 10ms to 24h; 0 (not written): as the plugin's manifest says
+	Timeout time.Duration `yaml:"timeout"` // of one poll, 100ms to 1h
+}
+
+// Sink is one receiver of records and the plugin that writes to it.
+type Sink struct {
+	Name     string         `yaml:"name"`
+	Plugin   string         `yaml:"plugin"`
+	Batch    int            `yaml:"batch"`     // records in a delivery, 1 to 1000
+	InFlight int            `yaml:"in_flight"` // deliveries at a time, 1 to 8
+	Timeout  time.Duration  `yaml:"timeout"`   // of one delivery, 1s to 1h
+	Start    string         `yaml:"start"`     // now or oldest: where a new sink begins
+	LogLevel string         `yaml:"log_level"` // empty: logging.level
+	Settings map[string]any `yaml:"settings"`  // the plugin's own, references resolved
+}
+
+// Route sends records that fit all its patterns to sinks. In a pattern * is any text; an empty one fits everything.
+type Route struct {
+	From   string            `yaml:"from"` // device
+	Kind   string            `yaml:"kind"`
+	Labels map[string]string `yaml:"labels"`
+	To     []string          `yaml:"to"`
+	Also   bool              `yaml:"also"` // go on to the next route after this one
+}
+
+// Default is the configuration of a host that is told nothing.
+func Default() *Config {
+	return &Config{
+		DataDir: "data",
+		Plugins: Plugins{Dir: "plugins", Trust: "folder"},
+		Workers: Workers{Size: 8, Queue: 256},
+		Intake:  Intake{AnswerTimeout: 5 * time.Second},
+		Logging: Logging{
+			Level: "info", Format: "text",
+			File: LogFile{Path: "log/hostd.log", MaxSizeMB: 100, MaxBackups: 90, MaxAgeDays: 90, Compress: true},
+		},
+		Database: Database{Driver: "sqlite", Pool: Pool{
+			MaxOpen: 8, MaxIdle: 8, MaxLifetime: 30 * time.Minute,
+			AcquireTimeout: 2 * time.Second, OperationTimeout: 10 * time.Second, ConnectTimeout: 5 * time.Second,
+			SlowQuery: time.Second, Monitor: Monitor{Enabled: true, Interval: 10 * time.Second, WarnAt: 85},
+		}},
+		Cache:    Cache{Capacity: 1000, TTL: 30 * time.Minute},
+		Admin:    Admin{Listen: "127.0.0.1:8480"},
+		Spool:    Spool{SegmentSizeMB: 64},
+		Shutdown: Shutdown{Grace: 10 * time.Second},
+	}
+}
+
+// defaultSink and defaultDevice fill what an entry of a list does not write.
+func defaultSink() Sink {
+	return Sink{Batch: 1000, InFlight: 2, Timeout: 2 * time.Minute, Start: "now"}
+}
+
+func defaultDevice() Device {
+	return Device{Schedule: Schedule{Timeout: 30 * time.Second}}
+}
+
+// LogLevels gives the levels by component together with those of single devices and sinks, as "device.NAME" and
+// "sink.NAME"; where both are written, logging.levels wins.
+func (c *Config) LogLevels() map[string]string {
+	levels := map[string]string{}
+	for _, d := range c.Devices {
+		if d.LogLevel != "" {
+			levels["device."+d.Name] = d.LogLevel
+		}
+	}
+	for _, s := range c.Sinks {
+		if s.LogLevel != "" {
+			levels["sink."+s.Name] = s.LogLevel
+		}
+	}
+	for k, v := range c.Logging.Levels {
+		levels[k] = v
+	}
+	return levels
+}

@@ -1,0 +1,119 @@
+package config
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"time"
+)
+
+var (
+	entryName  = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
+	pluginName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
+	// reserved names are devices of Windows; a folder cannot have them.
+	reserved = regexp.MustCompile(`^(con|prn|aux|nul|com[0-9]|lpt[0-9])$`)
+)
+
+func (v *checker) lists() {
+	for _, l := range []struct {
+		key       string
+		have, max int
+	}{
+		{"devices", len(v.c.Devices), maxDevices},
+		{"sinks", len(v.c.Sinks), maxSinks},
+		{"routes", len(v.c.Routes), maxRoutes},
+	} {
+		if l.have > l.max {
+			v.fault(l.key, fmt.Sprintf("has %d entries, the limit is %d", l.have, l.max), "")
+		}
+	}
+}
+
+func (v *checker) devices() {
+	for i := range v.c.Devices {
+		d, at := &v.c.Devices[i], element("devices", i)
+		v.entry(at, d.Plugin, d.LogLevel)
+		if d.Schedule.Every != 0 {
+			v.span(at+".schedule.every", d.Schedule.Every, 10*time.Millisecond, 24*time.Hour)
+		}
+		v.span(at+".schedule.timeout", d.Schedule.Timeout, 100*time.Millisecond, time.Hour)
+	}
+}
+
+func (v *checker) sinks() {
+	for i := range v.c.Sinks {
+		s, at := &v.c.Sinks[i], element("sinks", i)
+		v.entry(at, s.Plugin, s.LogLevel)
+		v.number(at+".batch", s.Batch, 1, 1000)
+		v.number(at+".in_flight", s.InFlight, 1, 8)
+		v.span(at+".timeout", s.Timeout, time.Second, time.Hour)
+		v.word(at+".start", s.Start, []string{"now", "oldest"}, nil)
+	}
+}
+
+// entry holds what devices and sinks have in common, but for their names.
+func (v *checker) entry(at, plugin, level string) {
+	switch {
+	case v.bad[at]:
+		return
+	case plugin == "":
+		v.fault(at+".plugin", "is missing", "name the plugin's binary, without its extension")
+	case !pluginName.MatchString(plugin):
+		v.fault(at+".plugin", "must be 1 to 64 lower-case letters, digits and dashes", "")
+	}
+	if level != "" {
+		v.word(at+".log_level", level, levelWords, nil)
+	}
+}
+
+// names holds the form of names, and that no two are the same.
+func (v *checker) names() {
+	seen := map[string]string{}
+	check := func(at, name string) {
+		key := at + ".name"
+		switch {
+		case v.bad[at]:
+		case name == "":
+			v.fault(key, "is missing", "")
+		case !entryName.MatchString(name):
+			v.fault(key, "must be 1 to 64 lower-case letters, digits, dashes and underscores", "")
+		case reserved.MatchString(name):
+			v.fault(key, "is reserved by Windows", "write e.g. "+v.said(key, name)+"-1")
+		case seen[name] != "":
+			first := v.c.marks.at(seen[name])
+			v.fault(key, v.said(key, name)+" is the name of "+seen[name]+" already", fmt.Sprintf("that is in %s", Fault{File: first.file, Line: first.line}.place()))
+		default:
+			seen[name] = at
+		}
+	}
+	for i := range v.c.Devices {
+		check(element("devices", i), v.c.Devices[i].Name)
+	}
+	for i := range v.c.Sinks {
+		check(element("sinks", i), v.c.Sinks[i].Name)
+	}
+}
+
+func (v *checker) routes() {
+	var sinks []string
+	nameless := v.bad["sinks"] // then a route may well mean that one
+	for i := range v.c.Sinks {
+		sinks = append(sinks, v.c.Sinks[i].Name)
+		nameless = nameless || v.c.Sinks[i].Name == ""
+	}
+	for i := range v.c.Routes {
+		r, at := &v.c.Routes[i], element("routes", i)
+		if len(r.To) == 0 && !v.bad[at] {
+			v.fault(at+".to", "is missing", "name at least one sink")
+		}
+		for j, to := range r.To {
+			key := element(at+".to", j)
+			switch {
+			case slices.Contains(r.To[:j], to):
+				v.fault(key, v.said(key, to)+" is named twice", "")
+			case !slices.Contains(sinks, to) && !nameless:
+				v.fault(key, "unknown sink "+v.said(key, to), v.meant(key, to, sinks))
+			}
+		}
+	}
+}

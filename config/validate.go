@@ -1,0 +1,219 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Limits of lists.
+const (
+	maxDevices = 512
+	maxSinks   = 64 // as many as a record's routes can tell apart
+	maxRoutes  = 512
+	maxClinic  = 64 // bytes of the clinic's name
+)
+
+// Validate holds the rules that values must obey together: ranges, names, addresses, routes. A name of a device or
+// sink is 1 to 64 lower-case letters, digits, dashes and underscores, begins with a letter or digit, is unique among
+// both, and no name of a Windows device, since it names a folder. The error is Faults.
+func (c *Config) Validate() error { return c.check(nil).err() }
+
+// checker gathers faults; those of keys that have one already would only repeat it.
+type checker struct {
+	c      *Config
+	bad    map[string]bool
+	faults Faults
+}
+
+func (c *Config) check(bad map[string]bool) Faults {
+	v := &checker{c: c, bad: bad}
+	v.host()
+	v.logging()
+	v.database()
+	v.lists()
+	v.devices()
+	v.sinks()
+	v.names()
+	v.routes()
+	return v.faults
+}
+
+func (v *checker) fault(key, text, hint string) {
+	if v.bad[key] {
+		return
+	}
+	at := v.c.marks.at(key)
+	v.faults = append(v.faults, Fault{File: at.file, Line: at.line, Key: key, Text: text, Hint: hint})
+}
+
+// said is a value as it was written: what comes through a reference is not shown.
+func (v *checker) said(key, value string) string {
+	return cmp.Or(v.c.marks[key].raw, value)
+}
+
+// near is a hint where a known value is near.
+func (v *checker) near(key, value string, known []string) string {
+	if best := nearest(value, known); best != "" && v.c.marks[key].raw == "" {
+		return "did you mean " + best + "?"
+	}
+	return ""
+}
+
+// meant is a hint for a value that should be one of the known ones.
+func (v *checker) meant(key, value string, known []string) string {
+	if v.c.marks[key].raw != "" {
+		return ""
+	}
+	return didYouMean(value, known)
+}
+
+func (v *checker) number(key string, n, low, high int) {
+	if n < low || n > high {
+		v.fault(key, fmt.Sprintf("must be %d to %d", low, high), "")
+	}
+}
+
+func (v *checker) span(key string, d, low, high time.Duration) {
+	if d < low || d > high {
+		v.fault(key, "must be "+short(low)+" to "+short(high), "")
+	}
+}
+
+// word holds a value to the words of this version; later are words of the design that this version does not have.
+func (v *checker) word(key, value string, known, later []string) {
+	switch {
+	case slices.Contains(known, value):
+	case slices.Contains(later, value):
+		v.fault(key, v.said(key, value)+" is not in this version", "known: "+strings.Join(known, ", "))
+	default:
+		v.fault(key, "must be "+strings.Join(known, " or "), v.near(key, value, known))
+	}
+}
+
+func (v *checker) filled(key, value string) {
+	if value == "" {
+		v.fault(key, "must not be empty", "")
+	}
+}
+
+func (v *checker) host() {
+	c := v.c
+	if len(c.Clinic) > maxClinic || strings.ContainsFunc(c.Clinic, func(r rune) bool { return r < ' ' }) {
+		v.fault("clinic", fmt.Sprintf("must be one line of at most %d bytes", maxClinic), "")
+	}
+	v.filled("data_dir", c.DataDir)
+	v.filled("plugins.dir", c.Plugins.Dir)
+	v.word("plugins.trust", c.Plugins.Trust, []string{"folder"}, []string{"pinned", "signed"})
+	v.number("workers.size", c.Workers.Size, 1, 256)
+	v.number("workers.queue", c.Workers.Queue, 1, 65536)
+	v.span("intake.answer_timeout", c.Intake.AnswerTimeout, 100*time.Millisecond, 5*time.Minute)
+	v.number("cache.capacity", c.Cache.Capacity, 1, 1_000_000)
+	v.span("cache.ttl", c.Cache.TTL, time.Second, 24*time.Hour)
+	v.number("spool.segment_size_mb", c.Spool.SegmentSizeMB, 1, 1024)
+	v.span("spool.keep", c.Spool.Keep, 0, 10*365*24*time.Hour)
+	v.span("shutdown.grace", c.Shutdown.Grace, 100*time.Millisecond, 10*time.Minute)
+	v.listen("admin.listen", c.Admin.Listen)
+}
+
+func (v *checker) listen(key, addr string) {
+	host, port, err := net.SplitHostPort(addr)
+	n, numeric := strconv.ParseUint(port, 10, 16)
+	if err != nil || numeric != nil || host == "" || n > 65535 {
+		v.fault(key, "must be host:port", "write e.g. 127.0.0.1:8480")
+		return
+	}
+	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
+		v.fault(key, "can be reached from the network, which is not in this version", "write e.g. 127.0.0.1:8480")
+	}
+}
+
+var (
+	levelWords = []string{"debug", "info", "warn", "error"}
+	component  = regexp.MustCompile(`^[a-z][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)?$`)
+)
+
+func (v *checker) logging() {
+	g := &v.c.Logging
+	v.word("logging.level", g.Level, levelWords, nil)
+	for _, k := range slices.Sorted(maps.Keys(g.Levels)) {
+		key := join("logging.levels", k)
+		if !component.MatchString(k) {
+			v.fault(key, "is not the name of a component", "write e.g. spool, device or device.NAME")
+		}
+		v.word(key, g.Levels[k], levelWords, nil)
+	}
+	v.word("logging.format", g.Format, []string{"text", "json"}, nil)
+	v.number("logging.file.max_size_mb", g.File.MaxSizeMB, 1, 10240)
+	v.number("logging.file.max_backups", g.File.MaxBackups, 1, 10000)
+	v.number("logging.file.max_age_days", g.File.MaxAgeDays, 1, 3650)
+}
+
+func (v *checker) database() {
+	d := &v.c.Database
+	v.word("database.driver", d.Driver, []string{"sqlite"}, []string{"mssql", "postgres"})
+	v.plainPassword("database.dsn", d.DSN)
+	p := &d.Pool
+	v.number("database.pool.max_open", p.MaxOpen, 1, 256)
+	if p.MaxOpen >= 1 && p.MaxOpen <= 256 {
+		v.number("database.pool.max_idle", p.MaxIdle, 0, p.MaxOpen)
+		v.number("database.pool.per_sink", p.PerSink, 0, p.MaxOpen)
+	}
+	v.span("database.pool.max_lifetime", p.MaxLifetime, time.Minute, 24*time.Hour)
+	v.span("database.pool.acquire_timeout", p.AcquireTimeout, 10*time.Millisecond, time.Minute)
+	v.span("database.pool.operation_timeout", p.OperationTimeout, 100*time.Millisecond, 10*time.Minute)
+	v.span("database.pool.connect_timeout", p.ConnectTimeout, 100*time.Millisecond, 2*time.Minute)
+	if p.SlowQuery != 0 {
+		v.span("database.pool.slow_query", p.SlowQuery, time.Millisecond, 10*time.Minute)
+	}
+	v.span("database.pool.monitor.interval", p.Monitor.Interval, time.Second, time.Hour)
+	if p.Monitor.WarnAt < 1 || p.Monitor.WarnAt > 100 {
+		v.fault("database.pool.monitor.warn_at", "must be 1% to 100%", "")
+	}
+}
+
+// Forms of a password in a data source name: a key with its value, and a URL's user part.
+var (
+	passwordKey = regexp.MustCompile(`(?i)(?:^|[;?&\s])(?:password|passwd|pwd)\s*=\s*([^;&\s]*)`)
+	passwordURL = regexp.MustCompile(`://[^/?#:@]*:(.*)@`)
+	reference   = regexp.MustCompile(`^\$\{(?:env|file):[^}]+\}$`)
+)
+
+// plainPassword refuses a password that stands in a file or a flag. The environment is a place for secrets already.
+func (v *checker) plainPassword(key string, dsn Secret) {
+	at := v.c.marks.at(key)
+	if v.c.AllowPlainSecrets || at.file == fromEnvironment {
+		return
+	}
+	text := dsn.Reveal()
+	if at.raw != "" {
+		text = at.raw
+	}
+	for _, form := range []*regexp.Regexp{passwordKey, passwordURL} {
+		for _, m := range form.FindAllStringSubmatch(text, -1) {
+			if m[1] != "" && !reference.MatchString(m[1]) {
+				v.fault(key, "has a plain password", "write ${env:NAME} or ${file:path} in its place, or allow_plain_secrets: true")
+				return
+			}
+		}
+	}
+}
+
+// short writes a duration without its zero parts: 5m, not 5m0s.
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
