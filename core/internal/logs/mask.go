@@ -1,0 +1,45 @@
+package logs
+
+import "strings"
+
+// A Korean resident registration number is 6 digits, a dash or none, and 7 digits. It holds birth date and sex, so
+// nothing of it stays.
+const (
+	birthDigits  = 6
+	serialDigits = 7
+	maskedNumber = "******-*******"
+)
+
+// mask replaces every resident registration number that stands alone among other digits.
+func mask(s string) string {
+	var out strings.Builder
+	done := 0 // bytes of s that are in out
+	for i := 0; i < len(s); {
+		n := digits(s[i:])
+		if n == 0 {
+			i++
+			continue
+		}
+		end := i + n
+		if n == birthDigits && end < len(s) && s[end] == '-' && digits(s[end+1:]) == serialDigits {
+			end += 1 + serialDigits
+		} else if n != birthDigits+serialDigits {
+			i = end
+			continue
+		}
+		out.WriteString(s[done:i] + maskedNumber)
+		i, done = end, end
+	}
+	if done == 0 {
+		return s
+	}
+	return out.String() + s[done:]
+}
+
+// digits counts those at the beginning.
+func digits(s string) (n int) {
+	for n < len(s) && s[n] >= '0' && s[n] <= '9' {
+		n++
+	}
+	return n
+}
