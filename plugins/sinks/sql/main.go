@@ -1,0 +1,25 @@
+// Sql writes records into the host's database, in the tables that the host ships: record, exam, observation, attachment.
+//
+//	host ==gRPC==> [ sql ] ==gRPC==> host's guarded database
+//
+// Each record is one sdk.Once: its rows and its receipt are in one transaction, so a record that comes again is
+// stored once, and one that comes with other content is refused.
+//
+// A record that amends another one has a row of its own in record. The rows of the amended one in exam and observation
+// become those of the newest amendment, and exam.amended_by names it; its attachments are added. An amendment that
+// names no patient leaves the patient who is there. What arrives late (a replay) never undoes what is newer.
+package main
+
+import (
+	"github.com/hostd/hostd/core/sdk"
+	"github.com/hostd/hostd/core/sdk/serve"
+)
+
+func main() {
+	serve.Sink(&sink{}, sdk.Manifest{
+		Name:       "sql",
+		Version:    "1.0.0",
+		Speaks:     "every kind of record; exams also as rows of their observations",
+		LossWindow: "none: a receipt in the same transaction makes a record that comes again the same one",
+	})
+}

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/hostd/hostd/core/sdk"
+	"github.com/hostd/hostd/core/sdk/exam"
+)
+
+const (
+	tableRecord      = "record"
+	tableExam        = "exam"
+	tableObservation = "observation"
+	tableAttachment  = "attachment"
+
+	// timeForm is RFC 3339, UTC, of one width, so that text sorts as time does.
+	timeForm = "2006-01-02T15:04:05.000000000Z"
+
+	// firstAmended is the idx of the first attachment that an amendment adds; a record's own begin at 0.
+	firstAmended = 1 << 20
+
+	// Bytes on the wire of a row with the names of its columns, besides its texts; generous.
+	rowRecord      = 512
+	rowExam        = 512
+	rowObservation = 192
+	rowAttachment  = 192
+)
+
+const (
+	deleteObservations = "DELETE FROM observation WHERE source = ? AND record_id = ?"
+	deleteAttachments  = "DELETE FROM attachment WHERE source = ? AND record_id = ? AND idx < ?"
+)
+
+var keyColumns = []string{"source", "record_id"}
+
+// plan is what one record changes.
+type plan struct {
+	changes []sdk.Change
+	size    int // bytes on the wire, at most
+}
+
+// subject is what a record's rows of exam, observation and attachment are about: itself, or what it amends.
+type subject struct {
+	source any // a string, boxed once for all rows
+	id     any
+	key    int   // bytes of source and id
+	past   *past // what is stored of it, where that was looked up
+}
+
+func (d *delivery) planRecord(ctx context.Context, i int) (*plan, error) {
+	r := &d.records[i]
+	body, err := d.content(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	var e *exam.Exam
+	if r.Kind == exam.Kind {
+		if e, err = exam.Decode(body.data); err != nil {
+			return nil, sdk.Permanent(err)
+		}
+	}
+	root := d.past.root(r)
+	s := subject{source: r.Source, id: root, key: len(r.Source) + len(root), past: d.past.of(r.Source, root)}
+	p := &plan{changes: make([]sdk.Change, 0, 4)}
+	p.record(r, &s, body, e, d.again[i])
+	switch {
+	case e != nil && s.past.newerThan(r):
+	case e != nil && (r.Amends != "" || d.again[i]):
+		p.replaceExam(r, &s, e)
+	case e != nil:
+		p.insertExam(r, &s, e)
+	}
+	p.attachments(r, &s, d.again[i])
+	return p, nil
+}
+
+// record adds the record's own row. It is new, for there is no receipt of it; only a second try writes over what is
+// there without one.
+func (p *plan) record(r *sdk.Record, s *subject, c content, e *exam.Exam, again bool) {
+	unassigned := r.Unassigned
+	if e != nil {
+		unassigned = e.Patient.ID == "" // serve cannot see it where it moved the exam
+	}
+	row := sdk.Row{
+		"source": s.source, "record_id": r.ID, "kind": r.Kind, "taken_at": takenAt(r, e), "received_at": r.Received.UTC().Format(timeForm),
+		"seq": int64(r.Seq), "content_type": text(r.ContentType), "labels": labels(r.Labels), "data": blob(c.data), "raw": blob(c.raw),
+		"content_hash": r.ContentHashHex(), "amends": text(r.Amends), "unassigned": unassigned,
+	}
+	p.size += rowRecord + 2*len(r.Source) + 3*len(r.ID) + len(r.Kind) + len(r.ContentType) + len(row["labels"].(string)) + len(c.data) + len(c.raw) + len(r.Amends)
+	if again {
+		p.changes = append(p.changes, sdk.Upsert{Table: tableRecord, Key: keyColumns, Rows: []sdk.Row{row}})
+		return
+	}
+	p.changes = append(p.changes, sdk.Insert{Table: tableRecord, Rows: []sdk.Row{row}})
+}
+
+// insertExam adds the exam of a new record. It is an insert, and no upsert, so that an original that comes after its
+// correction fails here and is looked at again, instead of undoing the correction.
+func (p *plan) insertExam(r *sdk.Record, s *subject, e *exam.Exam) {
+	p.changes = append(p.changes, sdk.Insert{Table: tableExam, Rows: []sdk.Row{p.exam(r, s, e)}})
+	p.observations(s, e)
+}
+
+// replaceExam writes the exam over what is stored of it.
+func (p *plan) replaceExam(r *sdk.Record, s *subject, e *exam.Exam) {
+	p.changes = append(p.changes,
+		sdk.Upsert{Table: tableExam, Key: keyColumns, Rows: []sdk.Row{p.exam(r, s, e)}},
+		sdk.Exec{SQL: deleteObservations, Args: []any{s.source, s.id}, Want: -1})
+	p.observations(s, e)
+}
+
+func (p *plan) exam(r *sdk.Record, s *subject, e *exam.Exam) sdk.Row {
+	amendedBy := ""
+	if r.Amends != "" {
+		amendedBy = r.ID
+	}
+	who := e.Patient
+	if who.ID == "" && s.past != nil && s.past.patient.ID != "" {
+		who = s.past.patient
+	}
+	p.size += rowExam + s.key + len(r.ID) + len(who.ID) + len(who.Name) +
+		len(e.Device.Make) + len(e.Device.Model) + len(e.Device.Serial) + len(e.TakenAt) + 32*len(e.Warnings)
+	return sdk.Row{
+		"source": s.source, "record_id": s.id,
+		"patient_id": text(who.ID), "patient_name": text(who.Name), "patient_birth": who.Birth, "patient_sex": who.Sex,
+		"device_make": text(e.Device.Make), "device_model": text(e.Device.Model), "device_serial": text(e.Device.Serial),
+		"taken_at": e.TakenAt, "received_at": r.Received.UTC().Format(timeForm), "unassigned": who.ID == "",
+		"warnings": list(e.Warnings), "amended_by": amendedBy,
+	}
+}
+
+func (p *plan) observations(s *subject, e *exam.Exam) {
+	if len(e.Observations) == 0 {
+		return
+	}
+	rows := make([]sdk.Row, len(e.Observations))
+	for i := range e.Observations {
+		o := &e.Observations[i]
+		var number any
+		if f, ok := o.Value.Float(); ok {
+			number = f
+		}
+		value := text(o.Value.String())
+		rows[i] = sdk.Row{
+			"source": s.source, "record_id": s.id, "idx": int64(i), "code": text(o.Code), "eye": o.Eye, "method": text(o.Method), "seq": int64(o.Seq),
+			"value_num": number, "value_text": value, "unit": text(o.Unit), "text": text(o.Text), "flags": list(o.Flags),
+		}
+		p.size += rowObservation + s.key + len(o.Code) + len(o.Method) + len(value) + len(o.Unit) + len(o.Text) + len(rows[i]["flags"].(string))
+	}
+	p.changes = append(p.changes, sdk.Insert{Table: tableObservation, Rows: rows})
+}
+
+// attachments adds the rows of attachments. Those of an amendment are added to the amended record behind all that are
+// there, from firstAmended on, in the order in which amendments are stored; its moved Data and Raw stay its own.
+func (p *plan) attachments(r *sdk.Record, s *subject, again bool) {
+	if again && r.Amends == "" {
+		p.changes = append(p.changes, sdk.Exec{SQL: deleteAttachments, Args: []any{s.source, s.id, int64(firstAmended)}, Want: -1})
+	}
+	if len(r.Attachments) == 0 {
+		return
+	}
+	rows := make([]sdk.Row, len(r.Attachments))
+	next := s.past.nextIdx()
+	for i := range r.Attachments {
+		a := &r.Attachments[i]
+		id, idx := any(r.ID), int64(i)
+		if r.Amends != "" && a.Role == "" {
+			id, idx = s.id, next
+			next++
+		}
+		rows[i] = sdk.Row{
+			"source": s.source, "record_id": id, "idx": idx, "name": text(a.Name), "content_type": text(a.ContentType),
+			"size": a.Size, "hash": text(a.Hash), "role": text(a.Role),
+		}
+		p.size += rowAttachment + len(r.ID) + s.key + len(a.Name) + len(a.ContentType) + len(a.Hash)
+	}
+	p.changes = append(p.changes, sdk.Insert{Table: tableAttachment, Rows: rows})
+}
+
+// takenAt is the instrument's own word where there is one, else the record's time, or NULL.
+func takenAt(r *sdk.Record, e *exam.Exam) any {
+	switch {
+	case e != nil && e.TakenAt != "":
+		return e.TakenAt
+	case r.Time.IsZero():
+		return nil
+	}
+	return r.Time.Format(time.RFC3339Nano)
+}
+
+// text is s as every database takes it: what is not UTF-8, and NUL, which PostgreSQL refuses, become U+FFFD.
+func text(s string) string {
+	if utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 {
+		return s
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\ufffd"), "\x00", "\ufffd")
+}
+
+// blob is b, or NULL.
+func blob(b []byte) any {
+	if len(b) == 0 {
+		return nil
+	}
+	return b
+}
+
+// list is a JSON array of texts.
+func list(words []string) string {
+	if len(words) == 0 {
+		return "[]"
+	}
+	return encode(words)
+}
+
+// labels is a JSON object of texts, its names in order.
+func labels(m map[string]string) string {
+	if len(m) == 0 {
+		return "{}"
+	}
+	return encode(m)
+}
+
+// encode cannot fail on texts; encoding/json replaces what is not UTF-8, and escapes NUL.
+func encode(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprintf("%q", err.Error())
+	}
+	return string(b)
+}

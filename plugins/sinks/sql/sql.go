@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/hostd/hostd/core/sdk"
+)
+
+const (
+	maxChunk    = 12 << 20 // bytes of one Store.Write on the wire, whose cap is 16 MiB
+	maxRefusals = 8        // of a batch; from then on each record is written alone, so that the work stays linear
+)
+
+// errConflict is the reason of a dead letter.
+var errConflict = errors.New("identity conflict: other content is stored under this device and record id")
+
+// sink is the plugin.
+type sink struct {
+	Schema     string `setting:"schema" default:"exams" enum:"exams" help:"which tables to write: exams are those that hostd makes"`
+	Unassigned string `setting:"unassigned" default:"deliver" enum:"deliver" help:"what to do with an exam that names no patient: deliver writes it like any other, marked as unassigned"`
+	Raw        bool   `setting:"raw" default:"true" help:"keep the source's bytes beside the decoded form"`
+
+	env sdk.SinkEnv
+}
+
+// Open needs nothing of the database: where it is away, the records wait.
+func (s *sink) Open(_ context.Context, env sdk.SinkEnv) error {
+	s.env = env
+	return env.Settings.Decode(s)
+}
+
+// Close has nothing to let go.
+func (s *sink) Close(context.Context) error { return nil }
+
+// Write stores the batch in one transaction, or in a few where it is large. An error of the database comes back with
+// its class; what an earlier transaction stored of the batch is then found again by its receipts.
+func (s *sink) Write(ctx context.Context, records []sdk.Record) error {
+	d := delivery{sink: s, records: records, refused: sdk.RecordErrors{}, again: map[int]bool{}}
+	if err := d.run(ctx); err != nil {
+		return err
+	}
+	if len(d.refused) > 0 {
+		return d.refused
+	}
+	return nil
+}
+
+// delivery is one Write on its way.
+type delivery struct {
+	*sink
+	records  []sdk.Record
+	next     int              // records before it are stored or refused
+	refused  sdk.RecordErrors // for good
+	again    map[int]bool     // refused once as new ones, see planRecord
+	failures int
+	past     history
+}
+
+// chunk is one Store.Write.
+type chunk struct {
+	changes []sdk.Change
+	index   []int // of the record of each change
+	end     int   // the first record behind it
+	size    int   // bytes on the wire, at most
+	touched map[identity]bool
+}
+
+// takes says whether r may be stored together with the chunk's other records: not when it amends one of them, or the
+// same exam as one of them, for what they store must be seen first.
+func (c *chunk) takes(h *history, r *sdk.Record) bool {
+	return r.Amends == "" || !c.touched[identity{r.Source, text(r.Amends)}] && !c.touched[identity{r.Source, h.root(r)}]
+}
+
+func (c *chunk) add(h *history, i int, r *sdk.Record, p *plan) {
+	c.changes = append(c.changes, sdk.OnceFor(r, p.changes...))
+	c.index = append(c.index, i)
+	c.size += p.size
+	if h.asked() {
+		c.touched[identity{r.Source, r.ID}] = true
+		c.touched[identity{r.Source, h.root(r)}] = true
+	}
+}
+
+func (d *delivery) run(ctx context.Context) error {
+	for d.next < len(d.records) {
+		c, err := d.plan(ctx)
+		if err != nil {
+			return err
+		}
+		if len(c.changes) > 0 {
+			if err := d.write(ctx, c); err != nil {
+				return err
+			}
+			continue
+		}
+		d.next = c.end
+	}
+	return nil
+}
+
+// write stores the chunk and goes on behind it, or finds out which of its records to refuse and stays where it is. An
+// error is one of the whole batch.
+func (d *delivery) write(ctx context.Context, c *chunk) error {
+	done, err := d.env.Store.Write(ctx, c.changes...)
+	if err != nil {
+		return d.blame(c, err)
+	}
+	if len(done) != len(c.changes) {
+		return sdk.WithClass(sdk.ClassUnknown, fmt.Errorf("write records: %d answers to %d changes", len(done), len(c.changes)))
+	}
+	for i, answer := range done {
+		if answer.Outcome == sdk.Conflict {
+			d.refused[c.index[i]] = sdk.Permanent(errConflict)
+		}
+	}
+	d.next = c.end
+	return nil
+}
+
+// blame finds the record that a permanent error is about. A record has two tries, as in planRecord.
+func (d *delivery) blame(c *chunk, err error) error {
+	if sdk.ClassOf(err) != sdk.ClassPermanent {
+		return err
+	}
+	at := 0
+	var change *sdk.ChangeError
+	switch {
+	case errors.As(err, &change) && change.Index >= 0 && change.Index < len(c.index):
+		at, err = change.Index, change.Err
+	case len(c.index) > 1:
+		d.failures = maxRefusals // it does not say which: alone they will tell
+		return nil
+	}
+	i := c.index[at]
+	if d.failures++; d.again[i] {
+		d.refused[i] = sdk.Permanent(fmt.Errorf("write record: %w", err))
+	}
+	d.again[i] = true
+	return nil
+}
+
+// plan makes the next chunk. It ends where the next record does not fit, or rests on what this chunk is about to store.
+func (d *delivery) plan(ctx context.Context) (*chunk, error) {
+	if err := d.past.load(ctx, d.env.Store, d); err != nil {
+		return nil, err
+	}
+	most := len(d.records)
+	if d.failures >= maxRefusals {
+		most = 1
+	}
+	c := &chunk{end: d.next, touched: map[identity]bool{}}
+	for ; c.end < len(d.records) && len(c.changes) < most; c.end++ {
+		r := &d.records[c.end]
+		if d.refused[c.end] != nil {
+			continue
+		}
+		if !c.takes(&d.past, r) {
+			break
+		}
+		p, err := d.planRecord(ctx, c.end)
+		if sdk.ClassOf(err) == sdk.ClassPermanent {
+			d.refused[c.end] = err
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(c.changes) > 0 && c.size+p.size > maxChunk {
+			break
+		}
+		c.add(&d.past, c.end, r, p)
+	}
+	return c, nil
+}
