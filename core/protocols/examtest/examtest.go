@@ -25,10 +25,19 @@ type want struct {
 // where there are fewer than least samples, so that lost testdata do not look like success.
 func Samples(t *testing.T, dir string, least int, decode func(path string, data []byte) exam.Result) {
 	t.Helper()
+	SamplesOf(t, dir, "*", least, decode)
+}
+
+// SamplesOf is Samples for the files whose names match pattern.
+func SamplesOf(t *testing.T, dir, pattern string, least int, decode func(path string, data []byte) exam.Result) {
+	t.Helper()
 	found := 0
 	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		sample, isWant := strings.CutSuffix(path, ".want.json")
 		if err != nil || !isWant {
+			return err
+		}
+		if ok, err := filepath.Match(pattern, filepath.Base(sample)); !ok || err != nil {
 			return err
 		}
 		found++

@@ -7,15 +7,17 @@ import (
 
 	"github.com/hostd/hostd/core/protocols/joia"
 	"github.com/hostd/hostd/core/protocols/nidek"
+	"github.com/hostd/hostd/core/protocols/topascope"
 	"github.com/hostd/hostd/core/protocols/xmlexam"
 	"github.com/hostd/hostd/core/sdk/exam"
 )
 
 // Formats that Decode knows.
 const (
-	FormatAuto  = "auto"  // by root element, version and maker
-	FormatJOIA  = "joia"  // JOIA common XML: Topcon, also Tomey and Rodenstock lensmeters
-	FormatNIDEK = "nidek" // NIDEK <Data>, NIDEK <Ophthalmology>, bare NIDEK lenses
+	FormatAuto      = "auto"      // by root element, version and maker
+	FormatJOIA      = "joia"      // JOIA common XML: Topcon, also Tomey and Rodenstock lensmeters
+	FormatNIDEK     = "nidek"     // NIDEK <Data>, NIDEK <Ophthalmology>, bare NIDEK lenses
+	FormatTopaScope = "topascope" // Tomey TOP-1000, Rodenstock TopaScope
 )
 
 // Options of Decode; the zero Options are good defaults.
@@ -32,12 +34,13 @@ type Options struct {
 
 // Decode makes exams of one whole file. It never fails: what it cannot read is a reject, with the whole file as its
 // extent. It does no I/O of its own, keeps nothing of data, and may be called from several goroutines at once. A format
-// that is not one of the constants reads nothing: check it with KnownFormat where the setting is read.
-func Decode(data []byte, opt Options) exam.Result {
+// that is not one of the constants reads nothing: check it with KnownFormat where the setting is read. read is the format
+// that the file was read as: for FormatAuto the one that was found, empty where it was none.
+func Decode(data []byte, opt Options) (result exam.Result, read string) {
 	limits := xmlexam.Options{Codepage: opt.Codepage, MaxSize: opt.MaxSize, MaxDepth: opt.MaxDepth, HasFile: opt.HasFile}
 	doc, fault := xmlexam.Parse(data, limits)
 	if fault != nil {
-		return xmlexam.Rejected(fault)
+		return xmlexam.Rejected(fault), ""
 	}
 	format := opt.Format
 	if format == "" || format == FormatAuto {
@@ -45,17 +48,19 @@ func Decode(data []byte, opt Options) exam.Result {
 	}
 	switch format {
 	case FormatJOIA:
-		return joia.Read(doc, data, limits)
+		return joia.Read(doc, data, limits), format
 	case FormatNIDEK:
-		return nidek.Read(doc, data, limits)
+		return nidek.Read(doc, data, limits), format
+	case FormatTopaScope:
+		return topascope.Read(doc, data, limits), format
 	}
-	return xmlexam.Unfit(data)
+	return xmlexam.Unfit(data), ""
 }
 
 // KnownFormat says whether name is one of the Format constants or empty.
 func KnownFormat(name string) bool {
 	switch name {
-	case "", FormatAuto, FormatJOIA, FormatNIDEK:
+	case "", FormatAuto, FormatJOIA, FormatNIDEK, FormatTopaScope:
 		return true
 	}
 	return false
@@ -68,6 +73,8 @@ func Sniff(doc *xmlexam.Doc) string {
 	switch {
 	case root.Is("Data"), nidek.IsFragment(doc):
 		return FormatNIDEK
+	case root.Is("Measurement"):
+		return FormatTopaScope
 	case !root.Is("Ophthalmology"):
 		return ""
 	case strings.HasPrefix(common.Child("Version").Text(), "NIDEK"), strings.EqualFold(common.Child("Company").Text(), "NIDEK"):

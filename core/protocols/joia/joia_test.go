@@ -14,3 +14,10 @@ func TestSamples(t *testing.T) {
 		return joia.Decode(data, xmlexam.Options{})
 	})
 }
+
+func FuzzDecode(f *testing.F) {
+	examtest.Seed(f, "testdata")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		examtest.Bounded(t, data, func() exam.Result { return joia.Decode(data, xmlexam.Options{}) })
+	})
+}

@@ -24,3 +24,10 @@ func TestSamples(t *testing.T) {
 		return nidek.Decode(data, xmlexam.Options{HasFile: inJPG(path)})
 	})
 }
+
+func FuzzDecode(f *testing.F) {
+	examtest.Seed(f, "testdata")
+	f.Fuzz(func(t *testing.T, data []byte) {
+		examtest.Bounded(t, data, func() exam.Result { return nidek.Decode(data, xmlexam.Options{}) })
+	})
+}

@@ -27,7 +27,8 @@ func Decode(name string, data []byte) ([]byte, error) {
 	if !Known(name) {
 		return nil, errors.New("decode text: character set is unknown")
 	}
-	out, ok := decode(normalize(name), data)
+	var buf []byte
+	out, ok := decode(normalize(name), data, &buf)
 	if !ok {
 		return nil, ErrUndecodable
 	}
@@ -90,8 +91,9 @@ func codepageOf(name string) encoding.Encoding {
 	return nil
 }
 
-// decode is strict: what the code page does not hold makes it fail.
-func decode(name string, data []byte) ([]byte, bool) {
+// decode is strict: what the code page does not hold makes it fail. buf is memory to use, and to use again after a
+// failure.
+func decode(name string, data []byte, buf *[]byte) ([]byte, bool) {
 	if isASCII(data) {
 		return data, name == utf8Name || codepageOf(name) != nil
 	}
@@ -102,7 +104,10 @@ func decode(name string, data []byte) ([]byte, bool) {
 	if page == nil {
 		return nil, false
 	}
-	dst := make([]byte, decodedSize(data))
+	if *buf == nil {
+		*buf = make([]byte, decodedSize(data))
+	}
+	dst := *buf
 	n, _, err := page.NewDecoder().Transform(dst, data, true)
 	// None of these code pages holds U+FFFD: it stands where x/text replaced something.
 	if err != nil || bytes.Contains(dst[:n], []byte("\uFFFD")) {

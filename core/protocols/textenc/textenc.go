@@ -60,7 +60,7 @@ const utf8Name = "utf-8"
 
 // fromBytes decides for bytes in which a character is one byte or more, and ASCII is ASCII.
 func fromBytes(body []byte, name string, marked bool, codepage string) (Text, error) {
-	valid := utf8.Valid(body)
+	valid, buf := utf8.Valid(body), []byte(nil)
 	switch {
 	case marked && valid, name == utf8Name && valid:
 		return Text{UTF8: body, Charset: utf8Name, Mislabelled: name != "" && name != utf8Name}, nil
@@ -68,7 +68,7 @@ func fromBytes(body []byte, name string, marked bool, codepage string) (Text, er
 		return Text{UTF8: body, Charset: utf8Name}, nil
 	}
 	if name != utf8Name {
-		if out, ok := decode(name, body); ok {
+		if out, ok := decode(name, body, &buf); ok {
 			return Text{UTF8: out, Charset: name}, nil
 		}
 	}
@@ -76,7 +76,7 @@ func fromBytes(body []byte, name string, marked bool, codepage string) (Text, er
 		return Text{UTF8: body, Charset: utf8Name, Mislabelled: true}, nil
 	}
 	site := normalize(codepage)
-	out, ok := decode(site, body)
+	out, ok := decode(site, body, &buf)
 	if !ok {
 		return Text{}, fmt.Errorf("decode text: %w", ErrUndecodable)
 	}

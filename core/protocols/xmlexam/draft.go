@@ -7,7 +7,7 @@ import (
 )
 
 // maxObservations is the most findings of one exam: no instrument comes near, and it bounds the memory of a forged file.
-const maxObservations = 8192
+const maxObservations = 2048
 
 // Draft is an exam in the making from one Doc. A decoder fills it block by block and then calls Finish; a finding that
 // is asked for and not in the document is simply not added.
@@ -163,7 +163,7 @@ func (d *Draft) Finish(opt Options) exam.Result {
 		unknown = unknown || hasUnread(n)
 	}
 	switch {
-	case d.full:
+	case d.full, d.doc.left < 0:
 		return rejected(d.data, exam.RejectTooLarge, "more findings than an exam can have")
 	case len(d.Exam.Observations) == d.head && !unknown:
 		return rejected(d.data, exam.RejectEmpty, "no finding in it")

@@ -28,6 +28,16 @@ func (d *Draft) Head(n Node) {
 	d.EndHead()
 }
 
+// Moment reads when the exam was taken from one element: date, then _, T or a blank, then time of day.
+func (d *Draft) Moment(n Node) {
+	text := n.Text()
+	date, clock := text, ""
+	if i := strings.IndexAny(text, "_T "); i >= 0 {
+		date, clock = text[:i], text[i+1:]
+	}
+	d.Exam.TakenAt = moment(date, clock, "")
+}
+
 // personName prefers the name in the country's own letters.
 func personName(p Node) string {
 	own := words(p.Child("NameJ1").Text(), p.Child("NameJ2").Text())

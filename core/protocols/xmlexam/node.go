@@ -40,7 +40,7 @@ func (n Node) Is(names ...string) bool {
 }
 
 // Name is the local name, without prefix.
-func (n Node) Name() string { return string(n.local()) }
+func (n Node) Name() string { return n.copy(n.local()) }
 
 func (n Node) local() []byte {
 	if n.doc == nil {
@@ -89,14 +89,26 @@ func (n Node) Child(names ...string) Node {
 // IsLeaf says whether n is there and has no elements inside.
 func (n Node) IsLeaf() bool { return n.doc != nil && n.doc.nodes[n.at].child == 0 }
 
-// Raw is the content of an element without children as sent, entities resolved, blanks kept; empty for any other.
+// Raw is the content of an element without children as sent, entities resolved, blanks kept; empty for any other, and
+// for one that is too long to be a value.
 func (n Node) Raw() string {
 	if !n.IsLeaf() {
 		return ""
 	}
 	x := &n.doc.nodes[n.at]
-	x.read = true
-	return unescape(n.doc.src[x.text:x.end])
+	x.read = x.end-x.text <= maxValue
+	return n.copy(n.doc.src[x.text:x.end])
+}
+
+// copy makes text of a part of the document, as far as the limits of a decoder allow; beyond them it is empty.
+func (n Node) copy(b []byte) string {
+	if len(b) == 0 || len(b) > maxValue || n.doc.left < 0 {
+		return ""
+	}
+	if n.doc.left -= len(b); n.doc.left < 0 {
+		return ""
+	}
+	return unescape(b)
 }
 
 // Text is Raw without the blanks around it.
@@ -124,7 +136,7 @@ func (n Node) Attr(names ...string) string {
 		name = name[bytes.IndexByte(name, ':')+1:]
 		for _, want := range names {
 			if string(name) == want {
-				found = unescape(value)
+				found = n.copy(value)
 				return false
 			}
 		}

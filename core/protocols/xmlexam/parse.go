@@ -15,6 +15,14 @@ const (
 	maxSize         = 1 << 30 // offsets are 32 bits wide
 )
 
+// Limits that bound the memory of a forged file, see Parse. No instrument comes near them.
+const (
+	maxValue  = 1 << 10  // bytes of one value; a longer one stays unread
+	maxValues = 64 << 10 // bytes of all values, names and attributes that a decoder asks for
+	manyNodes = 4096     // elements that any file may have
+	nodeSize  = 28       // bytes of a node
+)
+
 // Options of a decoder; the zero Options are good defaults.
 type Options struct {
 	Codepage string // the site's code page, see textenc.XML; empty is textenc.DefaultCodepage
@@ -29,6 +37,7 @@ type Options struct {
 type Doc struct {
 	text  textenc.Text
 	src   []byte
+	left  int    // of maxValues; negative when more was asked for
 	nodes []node // in the order of their start tags; the first is not an element but holds the top-level ones
 }
 
@@ -47,7 +56,8 @@ type fault struct {
 	at             int // in the decoded text
 }
 
-// Parse makes a Doc of a whole file, or the reject that says why not; the reject's extent is the whole file.
+// Parse makes a Doc of a whole file, or the reject that says why not; the reject's extent is the whole file. It and the
+// decoder of the Doc together allocate at most four times the file and 1 MiB.
 func Parse(data []byte, opt Options) (*Doc, *exam.Reject) {
 	limit := opt.MaxSize
 	if limit <= 0 {
@@ -63,14 +73,14 @@ func Parse(data []byte, opt Options) (*Doc, *exam.Reject) {
 	if err != nil {
 		return nil, reject(data, exam.RejectMalformedXML, err.Error())
 	}
-	p := parser{src: text.UTF8, maxDepth: opt.MaxDepth}
+	p := parser{src: text.UTF8, maxDepth: opt.MaxDepth, maxNodes: elementsFor(len(data), cap(text.UTF8))}
 	if p.maxDepth <= 0 {
 		p.maxDepth = DefaultMaxDepth
 	}
 	if f := p.run(); f != nil {
 		return nil, reject(data, f.reason, fmt.Sprintf("%s at byte %d of the decoded text", f.detail, f.at))
 	}
-	return &Doc{text: text, src: text.UTF8, nodes: p.nodes}, nil
+	return &Doc{text: text, src: text.UTF8, left: maxValues, nodes: p.nodes}, nil
 }
 
 func reject(data []byte, reason, detail string) *exam.Reject {
@@ -92,13 +102,13 @@ type parser struct {
 	maxDepth int
 }
 
-// elementsFor is how many elements a text of n bytes may have: files of instruments have one in 30 bytes, and this
-// keeps the tree smaller than four times the text.
-func elementsFor(n int) int { return 8192 + n/8 }
+// elementsFor is how many elements a file of size bytes may have whose text takes up to text bytes: text and tree
+// together stay below three times the file. Files of instruments have one element in 30 bytes.
+func elementsFor(size, text int) int { return manyNodes + max(0, 3*size-text)/nodeSize }
 
 func (p *parser) run() *fault {
 	tags := bytes.Count(p.src, []byte("<")) - bytes.Count(p.src, []byte("</"))
-	p.maxNodes = min(tags, elementsFor(len(p.src))) + 1
+	p.maxNodes = min(tags, p.maxNodes) + 1
 	p.nodes = append(make([]node, 0, p.maxNodes), node{})
 	p.stack = append(make([]open, 0, 16), open{})
 	for p.at < len(p.src) {

@@ -36,7 +36,7 @@ func nameAt(b []byte) []byte {
 		case i > 0 && (c >= '0' && c <= '9' || c == '-' || c == '.'):
 		case c >= utf8.RuneSelf:
 			r, n := utf8.DecodeRune(b[i:])
-			if !unicode.IsLetter(r) {
+			if !letter(r) {
 				return nil
 			}
 			size = n
@@ -46,6 +46,12 @@ func nameAt(b []byte) []byte {
 		i += size
 	}
 	return finishName(b, colons)
+}
+
+// letter allows the letters of Latin, kana, Han and Hangul: those that XML 1.0 has in names, and that a maker may use.
+func letter(r rune) bool {
+	return r >= 0xc0 && r <= 0x131 && r != 0xd7 && r != 0xf7 || r >= 0x3041 && r <= 0x3094 || r >= 0x30a1 && r <= 0x30fa ||
+		r >= 0x4e00 && r <= 0x9fa5 || r >= 0xac00 && r <= 0xd7a3
 }
 
 func finishName(name []byte, colons int) []byte {

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/hostd/hostd/core/sdk"
+	"github.com/hostd/hostd/core/sdk/exam"
+)
+
+// labelDetail is a reject's label that says where and why, never in the input's own words.
+const labelDetail = "detail"
+
+// records makes the records of a file: one for each exam, and one for what could not be read.
+func (d *folder) records(r *reading, s *staged) (list []sdk.Record) {
+	for i, e := range r.result.Exams {
+		rec, err := d.examRecord(r, i, e)
+		if err != nil {
+			r.result.Rejects = append(r.result.Rejects, exam.Reject{
+				Reason: exam.RejectMalformedXML, Length: r.in.size, Detail: "exam breaks the schema: " + err.Error(),
+			})
+			continue
+		}
+		rec.Attachments = s.of(attachmentsOf(e))
+		list = append(list, rec)
+	}
+	for i := range r.result.Rejects {
+		list = append(list, d.rejectRecord(r, i))
+	}
+	return list
+}
+
+// examID is the content's key; the second exam of a file and later ones have their number behind it.
+func examID(k key, i int) string {
+	if i == 0 {
+		return k.String()
+	}
+	return k.String() + "-" + strconv.Itoa(i+1)
+}
+
+func (d *folder) examRecord(r *reading, i int, e *exam.Exam) (sdk.Record, error) {
+	data, err := exam.Encode(e)
+	if err != nil {
+		return sdk.Record{}, err
+	}
+	labels := map[string]string{}
+	for _, l := range [][2]string{{"format", r.format}, {"make", e.Device.Make}, {"model", e.Device.Model}} {
+		if l[1] != "" && len(l[1]) <= 64 {
+			labels[l[0]] = l[1]
+		}
+	}
+	return sdk.Record{
+		ID: examID(r.in.key(), i), Kind: exam.Kind, Time: takenAt(e.TakenAt), Labels: labels,
+		ContentType: exam.ContentType, Data: data, Raw: r.in.data, Digest: r.in.digest[:],
+	}, nil
+}
+
+func (d *folder) rejectRecord(r *reading, i int) sdk.Record {
+	reject := &r.result.Rejects[i]
+	id := r.in.key().String() + "-r"
+	if i > 0 {
+		id += strconv.Itoa(i + 1)
+	}
+	d.env.Log.Warn("file cannot be read", "id", id, "reason", reject.Reason, "detail", reject.Detail, "bytes", r.in.size)
+	return sdk.Record{
+		ID: id, Kind: sdk.KindReject, Raw: r.in.data[:min(len(r.in.data), evidence)], Digest: r.in.digest[:],
+		Labels: map[string]string{
+			sdk.LabelReason: reject.Reason, labelDetail: reject.Detail,
+			sdk.LabelOffset: strconv.FormatInt(reject.Offset, 10), sdk.LabelLength: strconv.FormatInt(reject.Length, 10),
+		},
+	}
+}
+
+// amendments makes the records that bring late attachments to the exams that name them. Their IDs and digests rest on
+// the attachments' content, so that one found again after a crash is the same record.
+func (d *folder) amendments(r *reading, s *staged) (list []sdk.Record, err error) {
+	for i, e := range r.result.Exams {
+		late := s.of(attachmentsOf(e))
+		if len(late) == 0 {
+			continue
+		}
+		rec, err := d.examRecord(r, i, e)
+		if err != nil {
+			return nil, err
+		}
+		sum := sha256.New()
+		sum.Write(r.in.digest[:])
+		for _, a := range late {
+			digest := s.files[a.Name].digest
+			sum.Write(digest[:])
+		}
+		rec.Amends, rec.Digest, rec.Attachments = rec.ID, sum.Sum(nil), late
+		rec.ID += "-a" + hex.EncodeToString(rec.Digest[:8])
+		list = append(list, rec)
+	}
+	return list, nil
+}
+
+// takenAt reads an exam's time; without a zone it is in this computer's. The zero time where it says nothing, or
+// nonsense.
+func takenAt(text string) time.Time {
+	for _, layout := range []string{"2006-01-02T15:04:05", "2006-01-02T15:04", time.DateOnly, time.RFC3339, "2006-01-02T15:04Z07:00"} {
+		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil && t.Year() > 1900 && t.Year() < 2200 {
+			return t
+		}
+	}
+	return time.Time{}
+}
+
+// of gives the staged attachments of these names, each once.
+func (s *staged) of(names []string) (list []sdk.Attachment) {
+	for i, name := range names {
+		if f, ok := s.files[name]; ok && !slices.Contains(names[:i], name) {
+			list = append(list, sdk.Attachment{Name: name, ContentType: contentType(name), Path: f.path})
+		}
+	}
+	return list
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hostd/hostd/core/protocols/eyexml"
+	"github.com/hostd/hostd/core/protocols/textenc"
+)
+
+// noCodePage says that text which is not what its file says is not guessed.
+const noCodePage = "none"
+
+// check says what is wrong with the settings, fills in the lists that were left out, and makes the paths full ones.
+func (d *folder) check() error {
+	var faults []error
+	if d.Dir == "" {
+		faults = append(faults, errors.New("dir is empty"))
+	}
+	if !eyexml.KnownFormat(d.Format) {
+		faults = append(faults, fmt.Errorf("format %q: one of auto, joia, nidek, topascope", d.Format))
+	}
+	for _, c := range []struct {
+		name, value string
+		allowed     []string
+	}{
+		{"after", d.After, []string{"move", "keep"}},
+		{"existing", d.Existing, []string{"import", "ignore"}},
+	} {
+		if !slices.Contains(c.allowed, c.value) {
+			faults = append(faults, fmt.Errorf("%s %q: one of %s", c.name, c.value, strings.Join(c.allowed, ", ")))
+		}
+	}
+	if d.CodePage != noCodePage && !textenc.Known(d.CodePage) {
+		faults = append(faults, fmt.Errorf("code_page %q: cp949, cp932, windows-1252 ..., or none", d.CodePage))
+	}
+	if len(d.Patterns) == 0 {
+		d.Patterns = []string{"*.xml"}
+	}
+	for i, p := range d.Patterns {
+		d.Patterns[i] = strings.ToLower(p)
+		if _, err := path.Match(p, ""); err != nil {
+			faults = append(faults, fmt.Errorf("patterns: %q is not a pattern", p))
+		}
+	}
+	if len(d.AttachDirs) == 0 {
+		d.AttachDirs = []string{"../JPG", "."}
+	}
+	if d.Settle < 0 || d.IncompleteFor < 0 || d.AttachWait < 0 || d.AttachLate < 0 {
+		faults = append(faults, errors.New("a time is negative"))
+	}
+	if d.MaxSizeMB < 1 || d.MaxSizeMB > 1024 || d.MaxAttachMB < 1 || d.MaxAttachMB > 4095 {
+		faults = append(faults, errors.New("max_size_mb is 1 to 1024, max_attachment_mb 1 to 4095"))
+	}
+	if err := errors.Join(faults...); err != nil {
+		return fmt.Errorf("check settings: %w", err)
+	}
+	return d.places()
+}
+
+func (d *folder) places() error {
+	dir, err := filepath.Abs(d.Dir)
+	if err != nil {
+		return fmt.Errorf("check settings: dir: %w", err)
+	}
+	d.Dir, d.done, d.failed = dir, below(dir, d.DoneDir, "done"), below(dir, d.FailedDir, "failed")
+	if d.done == dir || d.failed == dir {
+		return errors.New("check settings: done_dir and failed_dir must not be dir itself")
+	}
+	return nil
+}
+
+func below(dir, place, otherwise string) string {
+	if place == "" {
+		place = otherwise
+	}
+	if filepath.IsAbs(place) {
+		return filepath.Clean(place)
+	}
+	return filepath.Join(dir, place)
+}
+
+func (d *folder) keeps() bool { return d.After == "keep" }
+
+func (d *folder) matches(name string) bool {
+	name = strings.ToLower(name)
+	for _, p := range d.Patterns {
+		if ok, _ := path.Match(p, name); ok {
+			return true
+		}
+	}
+	return false
+}
