@@ -1,0 +1,368 @@
+package dbpool
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hostd/hostd/core/sdk"
+)
+
+const (
+	maxWaiting = 1024 // requests of one holder that wait; more are refused as busy
+	maxGroup   = 500  // rows in one group of writes, unless a single call has more
+)
+
+// guard decides who is served when. Reads and writes wait in one line per holder; a freed place goes to the holder with
+// the fewest leases, then to the one that was served longest ago, so that no holder can crowd out another.
+type guard struct {
+	readers int // places for reads; the writer has one of its own
+	perSink int // most reads of one holder at a time, where there is more than one
+
+	mu      sync.Mutex
+	read    *sync.Cond // on mu: a read may have become possible, or the guard stopped
+	write   *sync.Cond // on mu: the same for a write
+	lines   map[string]*line
+	leases  map[*lease]struct{} // guarded by mu
+	sinks   int                 // guarded by mu: holders that asked for a Store
+	idle    [2]int              // guarded by mu: workers that wait, by kind
+	waiting [2]int              // guarded by mu: requests that wait, by kind
+	served  uint64              // guarded by mu: counts requests served, to order the holders
+	stopped bool                // guarded by mu
+	workers int                 // guarded by mu: workers that have not ended and are not abandoned
+	ended   chan struct{}       // closed when the guard has stopped and the last worker ended
+	waits   uint64              // guarded by mu: requests that found no free place
+	waited  time.Duration       // guarded by mu: how long those waited
+	lost    uint64              // guarded by mu: leases abandoned
+	commits uint64              // guarded by mu
+	written uint64              // guarded by mu: writes that were committed
+}
+
+type kind int
+
+const (
+	reading kind = iota
+	writing
+)
+
+// line is what one holder waits for and has; guarded by the guard's mu.
+type line struct {
+	holder string
+	jobs   [2][]*job // by kind, oldest first
+	inUse  [2]int    // jobs begun and not answered, by kind
+	served uint64
+}
+
+// job is one request of a caller, from its queueing to its answer.
+type job struct {
+	line      *line
+	kind      kind
+	statement string
+	rows      int
+	since     time.Time
+	crowded   bool                      // no place was free when it came
+	run       func(*reads) (any, error) // a read
+	stop      context.CancelFunc        // ends run early
+	call      *call                     // a write
+
+	done chan struct{} // closed when out and err are set
+	out  any
+	err  error
+}
+
+// lease is a place in use: a read, or the group of writes that share a transaction.
+type lease struct {
+	jobs      []*job
+	since     time.Time
+	cancel    context.CancelFunc // guarded by guard.mu
+	cut       bool               // guarded by guard.mu: the housekeeper has cancelled it
+	abandoned bool               // guarded by guard.mu: its worker must end
+}
+
+func newGuard(readers, perSink int) *guard {
+	g := &guard{readers: readers, perSink: perSink, lines: map[string]*line{}, leases: map[*lease]struct{}{}, ended: make(chan struct{})}
+	g.read, g.write = sync.NewCond(&g.mu), sync.NewCond(&g.mu)
+	return g
+}
+
+// join makes the holder known.
+func (g *guard) join(holder string) *line {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	l := g.lines[holder]
+	if l == nil {
+		l = &line{holder: holder}
+		g.lines[holder] = l
+		g.sinks++
+	}
+	return l
+}
+
+// do queues the job and waits for its answer, at most acquire for its begin and until ctx ends. Once begun, it ends
+// with its operation, which the worker bounds in time, or when it is abandoned.
+func (g *guard) do(ctx context.Context, j *job, acquire time.Duration) (any, error) {
+	j.done, j.since = make(chan struct{}), time.Now()
+	if err := g.push(ctx, j); err != nil {
+		return nil, err
+	}
+	timer := time.NewTimer(acquire)
+	defer timer.Stop()
+	select {
+	case <-j.done:
+		return j.out, j.err
+	case <-ctx.Done():
+		return g.leave(ctx, j)
+	case <-timer.C:
+	}
+	if g.withdraw(j) {
+		return nil, g.busy(j, acquire)
+	}
+	select {
+	case <-j.done:
+		return j.out, j.err
+	case <-ctx.Done():
+		return g.leave(ctx, j)
+	}
+}
+
+// leave is called when the caller's ctx ends before the answer. A read is told to end by the same ctx, so its answer is
+// awaited; a write that has begun goes on without its caller, who cannot know what becomes of it.
+func (g *guard) leave(ctx context.Context, j *job) (any, error) {
+	if g.withdraw(j) {
+		return nil, sdk.WithClass(sdk.ClassUnavailable, fmt.Errorf("%s: gave up before it was sent: %w", j.statement, ctx.Err()))
+	}
+	if j.kind == reading {
+		<-j.done
+		return j.out, j.err
+	}
+	select {
+	case <-j.done:
+		return j.out, j.err
+	default:
+		return nil, sdk.WithClass(sdk.ClassUnknown, fmt.Errorf("%s: gave up while it was being written: %w", j.statement, ctx.Err()))
+	}
+}
+
+func (g *guard) push(ctx context.Context, j *job) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.stopped:
+		return sdk.WithClass(sdk.ClassUnavailable, ErrStopped)
+	case ctx.Err() != nil:
+		return sdk.WithClass(sdk.ClassUnavailable, fmt.Errorf("%s: not sent: %w", j.statement, ctx.Err()))
+	case len(j.line.jobs[j.kind]) >= maxWaiting:
+		return sdk.WithClass(sdk.ClassBusy, fmt.Errorf("%s: %d requests of %s wait already: %w", j.statement, maxWaiting, j.line.holder, ErrBusy))
+	}
+	j.crowded = g.waiting[j.kind] >= g.idle[j.kind]
+	j.line.jobs[j.kind] = append(j.line.jobs[j.kind], j)
+	g.waiting[j.kind]++
+	g.cond(j.kind).Signal()
+	return nil
+}
+
+func (g *guard) cond(k kind) *sync.Cond {
+	if k == writing {
+		return g.write
+	}
+	return g.read
+}
+
+// withdraw takes a job that has not begun out of its line, so that no place is ever given to a caller who left.
+func (g *guard) withdraw(j *job) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	at := slices.Index(j.line.jobs[j.kind], j)
+	if at < 0 {
+		return false
+	}
+	j.line.jobs[j.kind] = slices.Delete(j.line.jobs[j.kind], at, at+1)
+	g.waiting[j.kind]--
+	g.countWait(j)
+	return true
+}
+
+func (g *guard) countWait(j *job) {
+	if j.crowded {
+		g.waits++
+		g.waited += time.Since(j.since)
+	}
+}
+
+// busy tells a caller who holds what it waited for.
+func (g *guard) busy(j *job, acquire time.Duration) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	who := describe(g.holders(), allHolders)
+	if who == "" {
+		who = "nobody; the pool is not running"
+	}
+	return sdk.WithClass(sdk.ClassBusy, fmt.Errorf("%s: waited %s; held by %s: %w", j.statement, acquire, who, ErrBusy))
+}
+
+// take waits for the next read, or group of writes, and makes it a lease. It returns nil when the guard has stopped and
+// nothing waits any more.
+func (g *guard) take(k kind) *lease {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for !g.stopped {
+		if jobs := g.pick(k); len(jobs) > 0 {
+			l := &lease{jobs: jobs, since: time.Now()}
+			g.leases[l] = struct{}{}
+			return l
+		}
+		g.idle[k]++
+		g.cond(k).Wait()
+		g.idle[k]--
+	}
+	g.end()
+	return nil
+}
+
+// pick takes the jobs of the next lease from their lines; g.mu is held.
+func (g *guard) pick(k kind) (jobs []*job) {
+	rows := 0
+	for {
+		l := g.next(k)
+		if l == nil || len(jobs) > 0 && rows+l.jobs[k][0].rows > maxGroup {
+			return jobs
+		}
+		j := l.jobs[k][0]
+		l.jobs[k] = slices.Delete(l.jobs[k], 0, 1)
+		l.inUse[k]++
+		g.served++
+		l.served = g.served
+		g.waiting[k]--
+		g.countWait(j)
+		jobs, rows = append(jobs, j), rows+j.rows
+		if k == reading {
+			return jobs
+		}
+	}
+}
+
+// next is the line whose turn it is; g.mu is held.
+func (g *guard) next(k kind) (best *line) {
+	limit := g.perSink
+	if g.sinks < 2 {
+		limit = g.readers
+	}
+	for _, l := range g.lines {
+		if len(l.jobs[k]) == 0 || k == reading && l.inUse[k] >= limit {
+			continue
+		}
+		if best == nil || cmp.Or(cmp.Compare(l.inUse[k], best.inUse[k]), cmp.Compare(l.served, best.served)) < 0 {
+			best = l
+		}
+	}
+	return best
+}
+
+// mayCancel tells the housekeeper how to end what the lease is for.
+func (g *guard) mayCancel(l *lease, cancel context.CancelFunc) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	l.cancel = cancel
+}
+
+// give ends a lease: answers has one for each of its jobs. It returns false when the lease was abandoned: the callers
+// have their answer, and the worker must end, for another one stands in its place.
+func (g *guard) give(l *lease, answers []answer) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if l.abandoned {
+		return false
+	}
+	g.drop(l, answers)
+	return true
+}
+
+type answer struct {
+	out any
+	err error
+}
+
+// drop frees the place and answers the callers; g.mu is held.
+func (g *guard) drop(l *lease, answers []answer) {
+	delete(g.leases, l)
+	for i, j := range l.jobs {
+		j.line.inUse[j.kind]--
+		j.out, j.err = answers[i].out, answers[i].err
+		close(j.done)
+	}
+}
+
+// stop refuses what comes, and what waits.
+func (g *guard) stop() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.stopped {
+		return
+	}
+	g.stopped = true
+	for _, l := range g.lines {
+		for k := range l.jobs {
+			for _, j := range l.jobs[k] {
+				j.err = sdk.WithClass(sdk.ClassUnavailable, fmt.Errorf("%s: not sent: %w", j.statement, ErrStopped))
+				close(j.done)
+			}
+			l.jobs[k] = nil
+			g.waiting[k] = 0
+		}
+	}
+	g.read.Broadcast()
+	g.write.Broadcast()
+	if g.workers == 0 {
+		close(g.ended)
+	}
+}
+
+// begin counts a worker that is about to start; false when the guard has stopped.
+func (g *guard) begin() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.stopped {
+		return false
+	}
+	g.workers++
+	return true
+}
+
+// end counts a worker that ends; g.mu is held.
+func (g *guard) end() {
+	g.workers--
+	if g.workers == 0 && g.stopped {
+		close(g.ended)
+	}
+}
+
+// holders is who has leases, most first; g.mu is held.
+func (g *guard) holders() []Holder {
+	by := map[string]*Holder{}
+	now := time.Now()
+	for l := range g.leases {
+		for _, j := range l.jobs {
+			h := by[j.line.holder]
+			if h == nil {
+				h = &Holder{Name: j.line.holder}
+				by[h.Name] = h
+			}
+			h.InUse = j.line.inUse[reading] + min(j.line.inUse[writing], 1) // a group of writes is one connection
+			if age := now.Sub(l.since); age >= h.Oldest {
+				h.Oldest, h.Statement = age, j.statement
+			}
+		}
+	}
+	out := make([]Holder, 0, len(by))
+	for _, h := range by {
+		out = append(out, *h)
+	}
+	slices.SortFunc(out, func(a, b Holder) int {
+		return cmp.Or(cmp.Compare(b.InUse, a.InUse), strings.Compare(a.Name, b.Name))
+	})
+	return out
+}

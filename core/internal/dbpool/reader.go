@@ -1,0 +1,68 @@
+package dbpool
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+)
+
+// Reader reads the shipped tables beside a running host, or without one. It never writes.
+type Reader struct{ db *sql.DB }
+
+// ExamRow is one exam in a list.
+type ExamRow struct {
+	RecordID, Source                   string
+	ReceivedAt                         time.Time // UTC; zero where the row has none that can be read
+	TakenAt                            string    // as the instrument said it
+	PatientID, DeviceMake, DeviceModel string
+	Observations                       int
+}
+
+// OpenReader opens the database file of a host for reading.
+func OpenReader(ctx context.Context, path string) (*Reader, error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open database %s: it is not there; check data_dir, and that the host ran once: %w", path, fs.ErrNotExist)
+	}
+	c, err := connector(path, onlyRead)
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", path, err)
+	}
+	db := sql.OpenDB(c)
+	db.SetMaxOpenConns(1)
+	if err := db.PingContext(ctx); err != nil {
+		return nil, fmt.Errorf("open database %s: %w", path, errors.Join(clean("connect", err, ""), db.Close()))
+	}
+	return &Reader{db}, nil
+}
+
+// Close lets the file go.
+func (r *Reader) Close() error { return r.db.Close() }
+
+const sqlExams = `SELECT e.record_id, e.source, e.received_at, e.taken_at, e.patient_id, e.device_make, e.device_model,
+  (SELECT count(*) FROM observation o WHERE o.source = e.source AND o.record_id = e.record_id)
+FROM exam e ORDER BY e.received_at DESC, e.rowid DESC LIMIT ?`
+
+// Exams lists the newest exams, by when the host received them; limit is 1 to 10,000.
+func (r *Reader) Exams(ctx context.Context, limit int) (out []ExamRow, err error) {
+	rows, err := r.db.QueryContext(ctx, sqlExams, min(max(limit, 1), mostRows))
+	if err != nil {
+		return nil, clean("list exams", err, sqlExams)
+	}
+	defer func() { err = either(err, rows.Close()) }()
+	for rows.Next() {
+		var e ExamRow
+		var received string
+		if err := rows.Scan(&e.RecordID, &e.Source, &received, &e.TakenAt, &e.PatientID, &e.DeviceMake, &e.DeviceModel, &e.Observations); err != nil {
+			return nil, clean("list exams", err, "")
+		}
+		if t, err := time.Parse(time.RFC3339Nano, received); err == nil {
+			e.ReceivedAt = t
+		}
+		out = append(out, e)
+	}
+	return out, clean("list exams", rows.Err(), "")
+}

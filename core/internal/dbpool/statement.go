@@ -1,0 +1,209 @@
+package dbpool
+
+import (
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxFingerprint is the longest fingerprint in bytes that is kept for the log.
+const maxFingerprint = 200
+
+// statement is what is known of one SQL text before it is run.
+type statement struct {
+	text   string
+	print  string // the text without literals, comments and spare space, at most maxFingerprint bytes
+	words  string // the same, whole
+	first  string // its first word, in capitals
+	params int    // number of ? in it
+}
+
+// parse reads a sink's SQL. It refuses what no database of ours would run alike, or what is more than one statement.
+func parse(sql string) (*statement, error) {
+	s := scanner{in: sql}
+	for s.at < len(s.in) && s.bad == "" {
+		s.token()
+	}
+	st := &statement{text: sql, words: strings.TrimSpace(s.out.String()), params: s.params}
+	st.print = cut(st.words, maxFingerprint)
+	word, _, _ := strings.Cut(st.words, " ")
+	st.first = strings.ToUpper(strings.TrimRight(word, "("))
+	switch {
+	case s.bad != "":
+		return nil, refused("read statement: %s", s.bad)
+	case st.words == "":
+		return nil, refused("read statement: it is empty")
+	}
+	return st, nil
+}
+
+// cut shortens a text to n bytes at the bound of a letter.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "..."
+}
+
+// fill checks the arguments against the statement and gives them the form in which they are stored.
+func (st *statement) fill(args []any) ([]any, error) {
+	if len(args) != st.params {
+		return nil, refused("run %s: it has %d placeholders and %d arguments", st.print, st.params, len(args))
+	}
+	out := make([]any, len(args))
+	for i, a := range args {
+		v, err := toStored(a)
+		if err != nil {
+			return nil, refused("run %s: argument %d: %v", st.print, i, err)
+		}
+		out[i] = v
+	}
+	return out, nil
+}
+
+func (st *statement) begins(words []string) bool { return slices.Contains(words, st.first) }
+
+// mentions says whether the statement has the word in it, anywhere outside of its literals.
+func (st *statement) mentions(word string) bool {
+	return strings.Contains(strings.ToLower(st.words), word)
+}
+
+// scanner walks an SQL text token by token. It knows SQL's quoting, not its grammar.
+type scanner struct {
+	in     string
+	at     int
+	out    strings.Builder
+	ended  bool // a semicolon was read
+	params int
+	bad    string
+}
+
+func (s *scanner) token() {
+	c, rest := s.in[s.at], s.in[s.at:]
+	switch {
+	case c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f':
+		s.at++
+		s.space()
+		return
+	case strings.HasPrefix(rest, "--"):
+		s.skip(rest, "\n", len("\n"))
+		return
+	case strings.HasPrefix(rest, "/*"):
+		s.skip(rest[2:], "*/", len("/**/"))
+		return
+	case s.ended && c != ';':
+		s.bad = "only one statement may be sent at a time"
+		return
+	}
+	switch {
+	case c == 0:
+		s.bad = "there is a zero byte in it"
+	case c == ';':
+		s.ended = true
+		s.at++
+	case c == '\'':
+		s.quoted(c, "?")
+	case c == '"':
+		s.quoted(c, `"?"`)
+	case c == '`':
+		s.quoted(c, "")
+	case c == '[':
+		s.bracket(rest)
+	case c == '?' || c == ':' || c == '@' || c == '$' || c == '#':
+		s.placeholder(c)
+	case isDigit(c) || c == '.' && len(rest) > 1 && isDigit(rest[1]):
+		s.number()
+	case isWord(c):
+		s.word()
+	default:
+		s.out.WriteByte(c)
+		s.at++
+	}
+}
+
+func (s *scanner) space() {
+	if n := s.out.Len(); n > 0 && s.out.String()[n-1] != ' ' && !s.ended {
+		s.out.WriteByte(' ')
+	}
+}
+
+// skip passes a comment that ends with mark; more is the length of its marks.
+func (s *scanner) skip(rest, mark string, more int) {
+	n := strings.Index(rest, mark)
+	if n < 0 {
+		s.at = len(s.in)
+	} else {
+		s.at += n + more
+	}
+	s.space()
+}
+
+// quoted passes a quoted token, in which the quote stands twice for itself, and writes show for it, or it as it is.
+func (s *scanner) quoted(q byte, show string) {
+	start := s.at
+	for s.at++; s.at < len(s.in); s.at++ {
+		if s.in[s.at] != q {
+			continue
+		}
+		if s.at+1 < len(s.in) && s.in[s.at+1] == q {
+			s.at++
+			continue
+		}
+		s.at++
+		if show == "" {
+			show = s.in[start:s.at]
+		}
+		s.out.WriteString(show)
+		return
+	}
+	s.bad = "a quote in it is not closed"
+}
+
+func (s *scanner) bracket(rest string) {
+	n := strings.IndexByte(rest, ']')
+	if n < 0 {
+		s.bad = "a bracket in it is not closed"
+		return
+	}
+	s.out.WriteString(rest[:n+1])
+	s.at += n + 1
+}
+
+func (s *scanner) placeholder(c byte) {
+	s.at++
+	named := s.at < len(s.in) && isWord(s.in[s.at])
+	if c == '?' && !named {
+		s.params++
+		s.out.WriteByte('?')
+		return
+	}
+	s.bad = "placeholders are ? without a number or a name"
+}
+
+func (s *scanner) number() {
+	for s.at < len(s.in) && (isWord(s.in[s.at]) || s.in[s.at] == '.') {
+		s.at++
+	}
+	s.out.WriteByte('?')
+}
+
+func (s *scanner) word() {
+	start := s.at
+	for s.at < len(s.in) && isWord(s.in[s.at]) {
+		s.at++
+	}
+	w := s.in[start:s.at]
+	if (w == "x" || w == "X") && s.at < len(s.in) && s.in[s.at] == '\'' {
+		return // the quoted digits that follow stand for it
+	}
+	s.out.WriteString(w)
+}
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+func isWord(c byte) bool {
+	return c == '_' || c >= 0x80 || isDigit(c) || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+}

@@ -1,0 +1,43 @@
+package dbpool
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// toStored gives a value the form in which the driver gets it: a time becomes text, see timeForm; a bool becomes 1 or
+// 0 in SQLite, which has no type for it. The error names the type, never the value.
+func toStored(v any) (any, error) {
+	switch v := v.(type) {
+	case nil, bool, int64, string, []byte:
+		return v, nil
+	case int:
+		return int64(v), nil
+	case float64:
+		if math.IsNaN(v) {
+			return nil, errors.New("not a number (NaN) cannot be stored; use nil for a value that is missing")
+		}
+		return v, nil
+	case time.Time:
+		if y := v.UTC().Year(); y < 0 || y > 9999 {
+			return nil, errors.New("a time outside the years 0 to 9999 cannot be stored")
+		}
+		return formatTime(v), nil
+	default:
+		return nil, fmt.Errorf("a value of type %T cannot be stored; use nil, bool, int, int64, float64, string, []byte or time.Time", v)
+	}
+}
+
+// sizeOf is what a value of an answer counts against the limit of bytes.
+func sizeOf(v any) int {
+	switch v := v.(type) {
+	case string:
+		return len(v) + 8
+	case []byte:
+		return len(v) + 8
+	default:
+		return 8
+	}
+}
