@@ -1,0 +1,99 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hostd/hostd/core/host"
+)
+
+func (c *cli) printJSON(v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(c.out, string(b))
+	return err
+}
+
+func (c *cli) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status -c FILE",
+		Short: "what the running host does: devices, sinks, database, alarms",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := c.load()
+			if err != nil {
+				return err
+			}
+			s, err := host.Status(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			if c.json {
+				return c.printJSON(s)
+			}
+			return host.WriteStatus(c.out, s)
+		},
+	}
+}
+
+func (c *cli) examsCommand() *cobra.Command {
+	limit := 20
+	cmd := &cobra.Command{
+		Use:   "exams -c FILE",
+		Short: "the newest exams in the embedded database",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := c.load()
+			if err != nil {
+				return err
+			}
+			list, err := host.Exams(cmd.Context(), cfg, limit)
+			if err != nil {
+				return err
+			}
+			if c.json {
+				return c.printJSON(list)
+			}
+			t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(t, "TAKEN\tDEVICE\tINSTRUMENT\tPATIENT\tFINDINGS\tRECORD")
+			for i := range list {
+				e := &list[i]
+				fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\n", word(e.TakenAt), e.Device, word(strings.TrimSpace(e.Make+" "+e.Model)),
+					word(e.PatientID), e.Observations, e.RecordID)
+			}
+			return t.Flush()
+		},
+	}
+	cmd.Flags().IntVarP(&limit, "limit", "n", limit, "how many at most")
+	return cmd
+}
+
+// word is the text, or a dash where there is none.
+func word(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func (c *cli) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "the version of hostd",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if c.json {
+				return c.printJSON(map[string]string{"version": version, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
+			}
+			_, err := fmt.Fprintf(c.out, "hostd %s (%s %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return err
+		},
+	}
+}

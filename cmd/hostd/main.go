@@ -1,0 +1,111 @@
+// Hostd runs a clinic's devices: it takes what they produce, puts it on disk before it acknowledges it, and delivers
+// it to the clinic's database and files.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hostd/hostd/config"
+	"github.com/hostd/hostd/core/host"
+)
+
+// version of hostd; a release sets it with -ldflags "-X main.version=1.2.3".
+var version = "0.1.0-dev" //nolint:gochecknoglobals // the linker needs a variable
+
+// Exit codes, for scripts.
+const (
+	exitRun         = 1
+	exitConfig      = 2
+	exitEnvironment = 3
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	c := &cli{out: os.Stdout, errs: os.Stderr, stop: stop}
+	err := c.root().ExecuteContext(ctx)
+	stop()
+	if !errors.As(err, &said{}) && err != nil {
+		say(os.Stderr, err)
+	}
+	os.Exit(code(err))
+}
+
+// say prints an error: faults of the configuration in a line each, which begins with file and line.
+func say(w io.Writer, err error) {
+	var faults config.Faults
+	if errors.As(err, &faults) {
+		fmt.Fprintf(w, "hostd: the configuration has %d faults:\n%v\n", len(faults), err)
+		return
+	}
+	fmt.Fprintln(w, "hostd:", err)
+}
+
+// said is an error that was printed already.
+type said struct{ error }
+
+// Unwrap gives the error.
+func (s said) Unwrap() error { return s.error }
+
+// usage is a command line that cannot be understood.
+type usage struct{ error }
+
+func code(err error) int {
+	var faults config.Faults
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &faults), errors.As(err, &usage{}):
+		return exitConfig
+	case errors.Is(err, host.ErrEnvironment):
+		return exitEnvironment
+	}
+	return exitRun
+}
+
+// cli is one call of the program.
+type cli struct {
+	out, errs io.Writer
+	stop      context.CancelFunc // gives the signals back and ends the command's context
+
+	files []string
+	set   map[string]string
+	json  bool
+}
+
+func (c *cli) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "hostd",
+		Short:         "take exams from a clinic's devices, keep them safe, deliver them",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetOut(c.out)
+	root.SetErr(c.errs)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
+	})
+	root.CompletionOptions.DisableDefaultCmd = true
+	flags := root.PersistentFlags()
+	flags.StringArrayVarP(&c.files, "config", "c", nil, "configuration file; more than one are laid over each other")
+	flags.StringToStringVar(&c.set, "set", nil, "one setting, for example --set workers.size=4")
+	flags.BoolVar(&c.json, "json", false, "answer in JSON")
+	root.AddCommand(c.runCommand(), c.checkCommand(), c.statusCommand(), c.examsCommand(), c.versionCommand())
+	return root
+}
+
+// load reads the configuration. Without -c it is hostd.yaml in the working directory.
+func (c *cli) load() (*config.Config, error) {
+	files := c.files
+	if len(files) == 0 {
+		files = []string{"hostd.yaml"}
+	}
+	return config.Load(config.Options{Files: files, Env: os.Environ(), Set: c.set})
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hostd/hostd/config"
+	"github.com/hostd/hostd/core/host"
+)
+
+func (c *cli) runCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "run -c FILE",
+		Short: "run the host until it is stopped",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return c.run(cmd.Context()) },
+	}
+}
+
+// run is the daemon: the first signal, a stop over HTTP or the end of ctx drains it, a second signal ends it at once.
+func (c *cli) run(ctx context.Context) error {
+	cfg, err := c.load()
+	if err != nil {
+		return err
+	}
+	release, err := host.HoldPlugins()
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := host.CheckPlugins(ctx, cfg); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	h := host.New(host.Options{Config: cfg, Version: version, Console: c.errs, Stop: cancel, Stopping: c.stop})
+	if err := h.Open(ctx); err != nil {
+		return errors.Join(err, h.Close())
+	}
+	err = h.Run(ctx, func() { fmt.Fprintf(c.out, "hostd is ready: http://%s/\n", h.Addr()) })
+	return errors.Join(err, h.Close())
+}
+
+func (c *cli) checkCommand() *cobra.Command {
+	var show bool
+	cmd := &cobra.Command{
+		Use:   "check -c FILE",
+		Short: "check the configuration, the plugins and the machine; exit 0, 2 (configuration) or 3 (machine)",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return c.check(cmd.Context(), show) },
+	}
+	cmd.Flags().BoolVar(&show, "print", false, "print the configuration in effect, secrets masked")
+	return cmd
+}
+
+func (c *cli) check(ctx context.Context, show bool) error {
+	cfg, err := c.load()
+	if err != nil {
+		return c.verdict(err, nil)
+	}
+	if show {
+		fmt.Fprint(c.out, cfg.Redacted())
+	}
+	release, err := host.HoldPlugins()
+	if err != nil {
+		return err
+	}
+	defer release()
+	faults, environment := host.Check(ctx, cfg)
+	if faults != nil || environment != nil || c.json {
+		return c.verdict(faults, environment)
+	}
+	fmt.Fprintf(c.out, "ok: %d devices, %d sinks, %d routes\n", len(cfg.Devices), len(cfg.Sinks), len(cfg.Routes))
+	return nil
+}
+
+// verdict prints what a check found; with --json one object.
+func (c *cli) verdict(faults, environment error) error {
+	err := errors.Join(faults, environment)
+	if !c.json {
+		return err
+	}
+	var list config.Faults
+	answer := struct {
+		OK          bool           `json:"ok"`
+		Faults      []config.Fault `json:"faults"`
+		Environment []string       `json:"environment"`
+	}{OK: err == nil, Faults: []config.Fault{}, Environment: []string{}}
+	switch {
+	case errors.As(faults, &list):
+		answer.Faults = list
+	case faults != nil:
+		return err
+	}
+	if environment != nil {
+		answer.Environment = append(answer.Environment, environment.Error())
+	}
+	if werr := c.printJSON(answer); werr != nil || err == nil {
+		return werr
+	}
+	return said{err}
+}

@@ -1,0 +1,191 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hostd/hostd/config"
+	"github.com/hostd/hostd/core/internal/admin"
+	"github.com/hostd/hostd/core/internal/life"
+	"github.com/hostd/hostd/core/internal/logs"
+	"github.com/hostd/hostd/core/internal/supervise"
+	"github.com/hostd/hostd/core/sdk"
+)
+
+// Limits of asking plugins for their manifests.
+const (
+	describeTime = 6 * time.Second // for all of them; a first start after a copy may be slow, and is checked at its Open then
+	describers   = 2               // at a time: each start costs a key pair
+)
+
+// HoldPlugins makes every plugin that is started from now on end with this process. Main calls it once, before Check,
+// CheckPlugins and Host.Run, and release at the end. It replaces os.Stdin.
+func HoldPlugins() (release func(), err error) { return supervise.HoldPlugins() }
+
+// Check compares the configuration with the plugins that are there and with the machine. The first error is about the
+// configuration (config.Faults, or nil), the second about the machine: a plugin that does not start, a folder that
+// cannot be written (it wraps ErrEnvironment). Nothing is opened that a running host uses.
+func Check(ctx context.Context, c *config.Config) (faults, environment error) {
+	p, err := newPlaces(c)
+	if err != nil {
+		return nil, err
+	}
+	faults, environment = p.checkPlugins(ctx, c)
+	if err := p.make(); err != nil {
+		environment = errors.Join(environment, err)
+	}
+	if err := admin.CheckListen(c.Admin.Listen); err != nil {
+		environment = errors.Join(environment, fmt.Errorf("%w: %w", ErrEnvironment, err))
+	}
+	return faults, environment
+}
+
+// CheckPlugins is the part of Check that run does before it starts: what cannot be found out now is found out, and
+// tried again, by the device or sink itself.
+func CheckPlugins(ctx context.Context, c *config.Config) error {
+	p, err := newPlaces(c)
+	if err != nil {
+		return err
+	}
+	faults, _ := p.checkPlugins(ctx, c) // a plugin that does not start is its device's failure, not the host's
+	return faults
+}
+
+func (p *places) checkPlugins(ctx context.Context, c *config.Config) (faults, environment error) {
+	quiet, err := logs.Open(config.Logging{Level: "error", Format: c.Logging.Format}, nil)
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	d := &describer{places: p, logs: quiet, found: map[string]described{}}
+	if d.sockets, err = os.MkdirTemp("", "hostd-check-"); err != nil {
+		return nil, fmt.Errorf("make folder for sockets: %w: %w", ErrEnvironment, err)
+	}
+	d.all(ctx, c)
+	faults = c.CheckPlugins(d.manifest, p.known())
+	for _, name := range d.names {
+		if f := d.found[name]; f.started && f.err != nil {
+			environment = errors.Join(environment, fmt.Errorf("%w: plugin %s: %w", ErrEnvironment, name, f.err))
+		}
+	}
+	return faults, errors.Join(environment, os.RemoveAll(d.sockets), quiet.Close())
+}
+
+// known are the names of the programs in the plugin folder, sorted.
+func (p *places) known() []string {
+	entries, err := os.ReadDir(p.plugins)
+	if err != nil {
+		return nil // each plugin is reported as missing then
+	}
+	var names []string
+	for _, e := range entries {
+		name, exe := strings.CutSuffix(e.Name(), ".exe")
+		if e.Type().IsRegular() && name != "hostd" && exe == (runtime.GOOS == "windows") {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// describer asks each plugin of a configuration for its manifest once.
+type describer struct {
+	places  *places
+	logs    *logs.Logs
+	sockets string
+	names   []string
+
+	mu    sync.Mutex
+	found map[string]described // guarded by mu: by plugin
+}
+
+type described struct {
+	manifest sdk.Manifest
+	started  bool // there is a binary, and it was started
+	err      error
+}
+
+func (d *describer) all(ctx context.Context, c *config.Config) {
+	for i := range c.Devices {
+		d.names = append(d.names, c.Devices[i].Plugin)
+	}
+	for i := range c.Sinks {
+		d.names = append(d.names, c.Sinks[i].Plugin)
+	}
+	slices.Sort(d.names)
+	d.names = slices.Compact(d.names)
+	ctx, cancel := context.WithTimeout(ctx, describeTime)
+	defer cancel()
+	todo := make(chan string, len(d.names))
+	for _, n := range d.names {
+		todo <- n
+	}
+	close(todo)
+	g := life.NewGroup(ctx)
+	for range describers {
+		g.Go("describe", func(ctx context.Context) error {
+			for name := range todo {
+				d.put(name, d.describe(ctx, name))
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		d.logs.Logger("host").Error("bug in hostd", "err", err)
+	}
+}
+
+func (d *describer) put(name string, f described) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.found[name] = f
+}
+
+func (d *describer) describe(ctx context.Context, name string) (f described) {
+	path, err := d.places.program(name)
+	if err != nil {
+		f.err = fmt.Errorf("there is no plugin %s in %s", name, d.places.plugins)
+		return f
+	}
+	f.started = true
+	log := d.logs.Plugin(slog.New(slog.DiscardHandler))
+	f.err = supervise.Run(ctx, supervise.Program{Name: name, Path: path, SocketDir: d.sockets, Log: log},
+		func(_ context.Context, proc *supervise.Process) error {
+			f.manifest = proc.Manifest
+			return nil
+		})
+	if f.err == nil && f.manifest.Name != name {
+		f.err = fmt.Errorf("%s calls itself %q: the binary must have the plugin's own name", filepath.Base(path), f.manifest.Name)
+	}
+	return f
+}
+
+// manifest is what config.CheckPlugins asks.
+func (d *describer) manifest(name string) (sdk.Manifest, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f := d.found[name]
+	if f.started && f.err != nil {
+		return sdk.Manifest{}, config.ErrUnchecked // about the machine, not the configuration
+	}
+	return f.manifest, f.err
+}
+
+// Status asks the running host of a configuration.
+func Status(ctx context.Context, c *config.Config) (admin.Status, error) {
+	return admin.Client{Addr: c.Admin.Listen}.Status(ctx)
+}
+
+// WriteStatus prints a status for people.
+func WriteStatus(w io.Writer, s admin.Status) error {
+	_, err := io.WriteString(w, statusText(&s))
+	return err
+}

@@ -1,0 +1,150 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hostd/hostd/core/internal/route"
+	"github.com/hostd/hostd/core/internal/spool"
+	"github.com/hostd/hostd/core/internal/supervise"
+	"github.com/hostd/hostd/core/internal/wire"
+	"github.com/hostd/hostd/core/sdk"
+)
+
+// intake takes the devices' batches to the disk: check, route, store, answer.
+type intake struct {
+	spool *spool.Spool
+	table *route.Table
+	sinks []spool.SinkID // by the table's numbers
+
+	spare    sync.Pool // of *scratch
+	received map[string]*deviceCount
+}
+
+// deviceCount is what is counted of one device.
+type deviceCount struct {
+	received atomic.Uint64
+	last     atomic.Int64 // Unix nanoseconds of the newest stored record; 0: none since the start
+	refused  atomic.Pointer[string]
+}
+
+// scratch is the memory of one Take.
+type scratch struct {
+	entries []spool.Entry
+	head    wire.Head
+}
+
+func newIntake(s *spool.Spool, t *route.Table, sinks []spool.SinkID, devices []string) *intake {
+	in := &intake{spool: s, table: t, sinks: sinks, received: map[string]*deviceCount{}}
+	in.spare.New = func() any { return &scratch{} }
+	for _, d := range devices {
+		in.received[d] = &deviceCount{}
+	}
+	return in
+}
+
+// Position is supervise.Intake's.
+func (i *intake) Position(device string) []byte {
+	p, _ := i.spool.Position(device) // none is the beginning
+	return p
+}
+
+// Term is supervise.Intake's.
+func (i *intake) Term() uint64 { return i.spool.Term() }
+
+// Take is supervise.Intake's.
+func (i *intake) Take(ctx context.Context, b *supervise.DeviceBatch) {
+	count := i.received[b.Device]
+	n := uint64(len(b.In.Records))
+	count.received.Add(n)
+	answer := func(err error) {
+		if err == nil && n > 0 {
+			count.last.Store(time.Now().UnixNano())
+			count.refused.Store(nil)
+		}
+		if err != nil {
+			text := err.Error()
+			count.refused.Store(&text)
+		}
+		b.Answer(err)
+	}
+	if err := i.store(ctx, b, answer); err != nil {
+		answer(reasoned(err))
+	}
+}
+
+// store checks and routes the records and hands them to the spool. After a nil error answer is called by the spool.
+func (i *intake) store(ctx context.Context, b *supervise.DeviceBatch, answer func(error)) error {
+	sc, ok := i.spare.Get().(*scratch)
+	if !ok {
+		return errors.New("take batch: pool gave something else")
+	}
+	defer i.spare.Put(sc)
+	sc.entries = sc.entries[:0]
+	if len(b.In.Next) > sdk.MaxPosition {
+		return invalid(fmt.Errorf("position of %d bytes, the limit is %d", len(b.In.Next), sdk.MaxPosition))
+	}
+	for n, body := range b.In.Records {
+		if err := wire.Scan(body, &sc.head); err != nil {
+			return invalid(fmt.Errorf("record %d of the batch: %w", n, err))
+		}
+		if err := i.takeBlobs(b.Staging, sc.head.Attachments); err != nil {
+			return err
+		}
+		sc.entries = append(sc.entries, spool.Entry{Payload: body, Sinks: i.route(b.Device, &sc.head)})
+	}
+	batch := spool.Batch{Device: b.Device, Records: sc.entries, Position: b.In.Next, HasPosition: len(b.In.Next) > 0, Term: b.Term}
+	return i.spool.Append(ctx, batch, func(err error) { answer(reasoned(err)) }) // Rule 18: answered after the fsync
+}
+
+// route gives the sinks of a record in the spool's numbers.
+func (i *intake) route(device string, h *wire.Head) (to spool.SinkSet) {
+	set := i.table.Match(device, h.Kind, h.Label)
+	for n, id := range i.sinks {
+		if set>>n&1 == 1 {
+			to = to.With(id)
+		}
+	}
+	return to
+}
+
+// takeBlobs moves attachments from the staging folder into the blob store, before the record that names them is stored.
+func (i *intake) takeBlobs(staging string, list []sdk.Attachment) error {
+	for _, a := range list {
+		if a.Path == "" || filepath.Base(a.Path) != a.Path || a.Path == "." || a.Path == ".." {
+			return invalid(errors.New("attachment is not a bare file name of the staging folder"))
+		}
+		err := i.spool.TakeBlob(filepath.Join(staging, a.Path), a.Hash, a.Size)
+		switch {
+		case errors.Is(err, spool.ErrBlob):
+			return invalid(err)
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}
+
+func invalid(err error) error { return &supervise.RefusedError{Reason: sdk.ReasonInvalid, Err: err} }
+
+// reasoned puts an error of the spool into the word that a device is told.
+func reasoned(err error) error {
+	var done *supervise.RefusedError
+	switch {
+	case err == nil || errors.As(err, &done):
+		return err
+	case errors.Is(err, spool.ErrFull):
+		return &supervise.RefusedError{Reason: sdk.ReasonFull, Err: err}
+	case errors.Is(err, spool.ErrClosed), errors.Is(err, context.Canceled):
+		return &supervise.RefusedError{Reason: sdk.ReasonStopping, Err: err}
+	case errors.Is(err, spool.ErrTooLarge):
+		return invalid(err)
+	default:
+		return &supervise.RefusedError{Reason: sdk.ReasonDisk, Err: err}
+	}
+}

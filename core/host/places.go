@@ -1,0 +1,94 @@
+package host
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/hostd/hostd/config"
+)
+
+// ErrLocked is a data folder that another hostd uses.
+var ErrLocked = errors.New("another hostd uses it: end that one, or change data_dir")
+
+// ErrEnvironment is in the chain of errors about the machine, not the configuration: folders, ports, rights.
+var ErrEnvironment = errors.New("environment")
+
+// places are the host's folders and files, as full paths.
+type places struct {
+	data, spool, blobs, state, staging, database, token, lock string
+
+	plugins string
+	sockets string // of the plugins; short, since the path of a Unix socket is at most about 100 bytes
+}
+
+func newPlaces(c *config.Config) (places, error) {
+	data, err := filepath.Abs(c.DataDir)
+	if err != nil {
+		return places{}, fmt.Errorf("find data_dir: %w: %w", ErrEnvironment, err)
+	}
+	plugins, err := filepath.Abs(c.Plugins.Dir)
+	if err != nil {
+		return places{}, fmt.Errorf("find plugins.dir: %w: %w", ErrEnvironment, err)
+	}
+	sum := sha256.Sum256([]byte(data))
+	in := func(name string) string { return filepath.Join(data, name) }
+	return places{
+		data: data, spool: in("spool"), blobs: in("blobs"), state: in("state"), staging: in("staging"),
+		database: in("hostd.db"), token: in("admin.token"), lock: in("hostd.lock"),
+		plugins: plugins, sockets: filepath.Join(os.TempDir(), "hostd-"+hex.EncodeToString(sum[:6])),
+	}, nil
+}
+
+// make makes the folders for the service's account alone.
+func (p *places) make() error {
+	for _, dir := range []string{p.data, p.spool, p.blobs, p.state, p.staging} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("make folder: %w: %w; check data_dir and the rights of the account that runs hostd", ErrEnvironment, err)
+		}
+	}
+	return nil
+}
+
+// emptySockets makes the folder anew: a killed plugin leaves its socket behind. The last folder is made, not only
+// found, so that it belongs to this account.
+func (p *places) emptySockets() error {
+	if err := p.removeSockets(); err != nil {
+		return fmt.Errorf("%w: %w", ErrEnvironment, err)
+	}
+	if err := os.Mkdir(p.sockets, 0o700); err != nil {
+		return fmt.Errorf("make folder for the plugins' sockets: %w: %w", ErrEnvironment, err)
+	}
+	return nil
+}
+
+func (p *places) removeSockets() error {
+	if err := os.RemoveAll(p.sockets); err != nil {
+		return fmt.Errorf("empty folder of the plugins' sockets: %w", err)
+	}
+	return nil
+}
+
+// stagingOf is where a device puts its attachments; on the file system of the blobs, since they move by rename.
+func (p *places) stagingOf(device string) string { return filepath.Join(p.staging, device) }
+
+// stateOf is the folder of a device's or sink's own.
+func (p *places) stateOf(kind, name string) string { return filepath.Join(p.state, kind, name) }
+
+// program is the path of a plugin's binary. An error is fs.ErrNotExist where there is none.
+func (p *places) program(plugin string) (string, error) {
+	path := filepath.Join(p.plugins, plugin)
+	if runtime.GOOS == "windows" {
+		path += ".exe"
+	}
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "stat", Path: path, Err: fs.ErrNotExist}
+	}
+	return path, err
+}

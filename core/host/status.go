@@ -1,0 +1,186 @@
+package host
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hostd/hostd/core/internal/admin"
+	"github.com/hostd/hostd/core/internal/spool"
+)
+
+// Status is admin.Source's.
+func (h *Host) Status() admin.Status {
+	st := h.spool.Stats()
+	s := admin.Status{
+		Clinic: h.cfg.Clinic, Version: h.opt.Version, StartedAt: h.started.UTC(),
+		Devices: h.deviceStatus(&st), Sinks: h.sinkStatus(&st), Pool: h.poolStatus(),
+		Spool: admin.Spool{Records: st.Records, Bytes: st.Bytes, OldestAt: timeOf(st.Oldest), Quarantined: st.Quarantined, Unrouted: st.Unrouted},
+	}
+	c := h.cache.Stats()
+	s.Cache = admin.Cache{Entries: c.Entries, Hits: c.Hits, Misses: c.Misses, Loads: c.Loads}
+	w := h.workers.Stats()
+	s.Workers = admin.Workers{Size: w.Size, Busy: w.Busy, Queued: w.Queued}
+	s.Alarms = h.alarms.of(&s, h.databaseFault())
+	return s
+}
+
+// Ready is admin.Source's.
+func (h *Host) Ready() error {
+	if h.ready.Load() {
+		return nil
+	}
+	for _, u := range h.devices {
+		select {
+		case <-u.inst.Tried():
+		default:
+			return fmt.Errorf("device %s was not tried yet", u.name)
+		}
+	}
+	return nil
+}
+
+// timeOf is null in JSON for a time that does not exist.
+func timeOf(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+func (h *Host) deviceStatus(st *spool.Stats) []admin.Device {
+	stored := map[string]*spool.DeviceStats{}
+	for i := range st.Devices {
+		stored[st.Devices[i].Name] = &st.Devices[i]
+	}
+	list := make([]admin.Device, len(h.devices))
+	for i, u := range h.devices {
+		is, count := u.inst.Status(), h.intake.received[u.name]
+		d := admin.Device{
+			Name: u.name, Plugin: u.plugin, Version: is.Version, State: admin.State(is.State), Restarts: is.Restarts,
+			Received: count.received.Load(), Error: is.Error,
+		}
+		if k := stored[u.name]; k != nil {
+			d.Records, d.LastRecordAt = k.Records, timeOf(k.Latest)
+		}
+		if why := count.refused.Load(); d.Error == "" && why != nil {
+			d.Error = *why
+		}
+		list[i] = d
+	}
+	return list
+}
+
+// sinkStatus has the configured sinks, and those that left the configuration while the spool keeps their place.
+func (h *Host) sinkStatus(st *spool.Stats) []admin.Sink {
+	kept := map[string]*spool.SinkStats{}
+	for i := range st.Sinks {
+		kept[st.Sinks[i].Name] = &st.Sinks[i]
+	}
+	var list []admin.Sink
+	for _, u := range h.sinks {
+		is := u.inst.Status()
+		s := admin.Sink{Name: u.name, Plugin: u.plugin, Version: is.Version, State: admin.State(is.State), Restarts: is.Restarts, Error: is.Error}
+		if why := u.lane.Waiting(); s.Error == "" && why != "" {
+			s.Error = why
+		}
+		count(&s, kept[u.name])
+		delete(kept, u.name)
+		list = append(list, s)
+	}
+	for name, k := range kept {
+		s := admin.Sink{Name: name, State: admin.Parked, Error: "not in the configuration; what waits for it is kept"}
+		count(&s, k)
+		list = append(list, s)
+	}
+	slices.SortStableFunc(list[len(h.sinks):], func(a, b admin.Sink) int { return cmp.Compare(a.Name, b.Name) })
+	return list
+}
+
+// count takes what the spool knows of a sink; nil is nothing.
+func count(s *admin.Sink, k *spool.SinkStats) {
+	if k != nil {
+		s.Delivered, s.Backlog, s.Dead = k.Delivered, k.Backlog, k.Dead
+	}
+}
+
+func (h *Host) poolStatus() admin.Pool {
+	pool, _ := h.db.now() // why there is none is an alarm
+	if pool == nil {
+		return admin.Pool{MaxOpen: h.cfg.Database.Pool.MaxOpen}
+	}
+	p := pool.Stats()
+	s := admin.Pool{
+		Open: p.Open, InUse: p.InUse, Idle: p.Idle, WaitCount: p.WaitCount, WaitDuration: p.WaitDuration.Seconds(), MaxOpen: p.MaxOpen,
+	}
+	for _, k := range p.Holders {
+		s.Holders = append(s.Holders, admin.Holder{Name: k.Name, InUse: k.InUse, Oldest: k.Oldest.Seconds(), Statement: k.Statement})
+	}
+	return s
+}
+
+func (h *Host) databaseFault() error {
+	pool, why := h.db.now()
+	if pool != nil || why == errNotOpenYet { //nolint:errorlint // the sentinel itself, set here and never wrapped
+		return nil
+	}
+	return why
+}
+
+// Codes of alarms.
+const (
+	alarmDatabase   = "database_unavailable"
+	alarmQuarantine = "spool_damaged"
+	alarmParked     = "sink_parked"
+	alarmDead       = "dead_letters"
+)
+
+// alarms remembers since when each one stands.
+type alarms struct {
+	mu    sync.Mutex
+	since map[alarmKey]time.Time // guarded by mu
+}
+
+type alarmKey struct{ code, subject string }
+
+// of gives the alarms that stand, and forgets those that do not.
+func (a *alarms) of(s *admin.Status, database error) []admin.Alarm {
+	var list []admin.Alarm
+	add := func(code, subject, format string, args ...any) {
+		list = append(list, admin.Alarm{Code: code, Subject: subject, Text: fmt.Sprintf(format, args...)})
+	}
+	if database != nil {
+		add(alarmDatabase, "", "the database cannot be opened: %v", database)
+	}
+	if n := s.Spool.Quarantined; n > 0 {
+		add(alarmQuarantine, "", "%d damaged ranges of the spool were set aside: see the folder spool/quarantine in data_dir, and check the disk", n)
+	}
+	for i := range s.Sinks {
+		k := &s.Sinks[i]
+		if k.State == admin.Parked && k.Backlog > 0 {
+			add(alarmParked, k.Name, "%d records wait for a sink that is not in the configuration: add it again", k.Backlog)
+		}
+		if k.Dead > 0 {
+			add(alarmDead, k.Name, "%d records were given up: the log has the reason of each", k.Dead)
+		}
+	}
+	a.stamp(list)
+	return list
+}
+
+func (a *alarms) stamp(list []admin.Alarm) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	stands := map[alarmKey]time.Time{}
+	for i := range list {
+		k := alarmKey{list[i].Code, list[i].Subject}
+		since, known := a.since[k]
+		if !known {
+			since = time.Now().UTC()
+		}
+		stands[k], list[i].Since = since, since
+	}
+	a.since = stands
+}

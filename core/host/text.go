@@ -1,0 +1,90 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/hostd/hostd/config"
+	"github.com/hostd/hostd/core/internal/admin"
+	"github.com/hostd/hostd/core/internal/dbpool"
+)
+
+// statusText is the status in lines of at most a screen's width, alarms first.
+func statusText(s *admin.Status) string {
+	var b strings.Builder
+	state := "ready"
+	if !s.Ready {
+		state = "starting"
+	}
+	fmt.Fprintf(&b, "%s: hostd %s, %s, up %s\n", s.Clinic, s.Version, state, time.Since(s.StartedAt).Round(time.Second))
+	for _, a := range s.Alarms {
+		fmt.Fprintf(&b, "ALARM %s %s: %s\n", a.Code, a.Subject, a.Text)
+	}
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	row(t, "\nDEVICE", "PLUGIN", "STATE", "RECORDS", "LAST", "ERROR")
+	for _, d := range s.Devices {
+		last := "never"
+		if d.LastRecordAt != nil {
+			last = d.LastRecordAt.Local().Format(time.DateTime)
+		}
+		row(t, d.Name, d.Plugin, string(d.State), fmt.Sprint(d.Records), last, d.Error)
+	}
+	row(t, "\nSINK", "PLUGIN", "STATE", "DELIVERED", "WAITING", "DEAD", "ERROR")
+	for _, k := range s.Sinks {
+		row(t, k.Name, k.Plugin, string(k.State), fmt.Sprint(k.Delivered), fmt.Sprint(k.Backlog), fmt.Sprint(k.Dead), k.Error)
+	}
+	_ = t.Flush() // a strings.Builder does not fail
+	p := s.Pool
+	fmt.Fprintf(&b, "\ndatabase: %d of %d connections open, %d in use\n", p.Open, p.MaxOpen, p.InUse)
+	for _, h := range p.Holders {
+		fmt.Fprintf(&b, "  %s holds %d, the oldest for %.1f s: %s\n", h.Name, h.InUse, h.Oldest, h.Statement)
+	}
+	fmt.Fprintf(&b, "spool: %d records ever, %d bytes now; workers: %d of %d busy, %d jobs wait\n",
+		s.Spool.Records, s.Spool.Bytes, s.Workers.Busy, s.Workers.Size, s.Workers.Queued)
+	return b.String()
+}
+
+func row(t *tabwriter.Writer, cells ...string) {
+	fmt.Fprintln(t, strings.Join(cells, "\t"))
+}
+
+// Exam is one line of the newest exams.
+type Exam struct {
+	RecordID     string    `json:"record_id"`
+	Device       string    `json:"device"`
+	ReceivedAt   time.Time `json:"received_at"` // UTC
+	TakenAt      string    `json:"taken_at"`    // as the instrument said it
+	PatientID    string    `json:"patient_id"`
+	Make         string    `json:"make"`
+	Model        string    `json:"model"`
+	Observations int       `json:"observations"`
+}
+
+// Exams reads the newest exams of the embedded database, at most limit, newest first. It works beside a running host.
+func Exams(ctx context.Context, c *config.Config, limit int) ([]Exam, error) {
+	p, err := newPlaces(c)
+	if err != nil {
+		return nil, err
+	}
+	r, err := dbpool.OpenReader(ctx, p.database)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrEnvironment, err)
+	}
+	rows, err := r.Exams(ctx, limit)
+	if err = errors.Join(err, r.Close()); err != nil {
+		return nil, err
+	}
+	list := make([]Exam, len(rows))
+	for i := range rows {
+		e := &rows[i]
+		list[i] = Exam{
+			RecordID: e.RecordID, Device: e.Source, ReceivedAt: e.ReceivedAt, TakenAt: e.TakenAt, PatientID: e.PatientID,
+			Make: e.DeviceMake, Model: e.DeviceModel, Observations: e.Observations,
+		}
+	}
+	return list, nil
+}

@@ -1,0 +1,162 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/hostd/hostd/config"
+	"github.com/hostd/hostd/core/internal/dispatch"
+	"github.com/hostd/hostd/core/internal/schedule"
+	"github.com/hostd/hostd/core/internal/spool"
+	"github.com/hostd/hostd/core/internal/supervise"
+	"github.com/hostd/hostd/core/internal/wire"
+)
+
+// unit is one device or sink.
+type unit struct {
+	name, plugin string
+	inst         *supervise.Instance
+	lane         *dispatch.Lane // sinks only
+}
+
+func (h *Host) newDevice(c *config.Device) (*unit, error) {
+	settings, err := c.SettingsJSON()
+	if err != nil {
+		return nil, fmt.Errorf("settings of device %s: %w", c.Name, err)
+	}
+	d := &supervise.Device{
+		Open: wire.OpenDevice{
+			Name: c.Name, Settings: settings, StateDir: h.places.stateOf("devices", c.Name),
+			StagingDir: h.places.stagingOf(c.Name), LogLevel: h.level("device", c.Name),
+		},
+		Every: c.Schedule.Every, Timeout: c.Schedule.Timeout, Answer: h.cfg.Intake.AnswerTimeout,
+		Intake: h.intake, Work: h.deviceWork, Overrun: h.workers.Overrun,
+	}
+	return h.newUnit("device", c.Name, c.Plugin, d.Session), nil
+}
+
+func (h *Host) newSink(c *config.Sink, id spool.SinkID) (*unit, error) {
+	settings, err := c.SettingsJSON()
+	if err != nil {
+		return nil, fmt.Errorf("settings of sink %s: %w", c.Name, err)
+	}
+	lane := dispatch.New(h.spool, dispatch.Options{
+		Sink: id, Records: c.Batch, InFlight: c.InFlight, Timeout: c.Timeout,
+		Log:  h.logs.Logger("dispatch").With("sink", c.Name),
+		Work: func(ctx context.Context, f func(context.Context)) error { return h.sinkWork(ctx, "sink "+c.Name, f) },
+	})
+	s := &supervise.Sink{
+		Open: wire.OpenSink{
+			Name: c.Name, Settings: settings, StateDir: h.places.stateOf("sinks", c.Name), BlobDir: h.places.blobs, LogLevel: h.level("sink", c.Name),
+		},
+		Store: h.db.store(c.Name), Cache: h.cache.Space(c.Name), Deliver: deliver(lane),
+	}
+	u := h.newUnit("sink", c.Name, c.Plugin, s.Session)
+	u.lane = lane
+	return u, nil
+}
+
+func (h *Host) newUnit(kind, name, plugin string, session supervise.Session) *unit {
+	log := h.logs.Logger(kind).With(kind, name)
+	path, err := h.places.program(plugin)
+	if err != nil {
+		log.Warn("plugin is not in the plugin folder", "plugin", plugin, "err", err) // starting it will fail, and be tried again
+	}
+	return &unit{name: name, plugin: plugin, inst: supervise.NewInstance(supervise.Program{
+		Name: name, Path: path, SocketDir: h.places.sockets, Log: h.logs.Plugin(log),
+	}, session, log)}
+}
+
+// level is the level at which a plugin logs: that of its device or sink, or the host's.
+func (h *Host) level(kind, name string) string {
+	if own, ok := h.cfg.LogLevels()[kind+"."+name]; ok {
+		return own
+	}
+	return h.cfg.Logging.Level
+}
+
+// deviceWork is supervise.Work.
+func (h *Host) deviceWork(ctx context.Context, device string, poll bool, run func(ctx context.Context)) error {
+	class := schedule.Arrival
+	if poll {
+		class = schedule.Poll
+	}
+	return h.workers.Do(ctx, "device "+device, class, run)
+}
+
+// sinkWork runs f on a worker and waits for it. When ctx ends first f does not run any more.
+func (h *Host) sinkWork(ctx context.Context, key string, f func(ctx context.Context)) error {
+	var taken atomic.Bool // by the worker, or by the end of ctx
+	done := make(chan struct{})
+	err := h.workers.Do(ctx, key, schedule.Deliver, func(work context.Context) {
+		if taken.CompareAndSwap(false, true) {
+			defer close(done)
+			f(work)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+		if taken.CompareAndSwap(false, true) {
+			return ctx.Err()
+		}
+		<-done
+	}
+	return nil
+}
+
+// deliver puts a lane on a sink's stream.
+func deliver(lane *dispatch.Lane) func(context.Context, *wire.SinkRun, func()) error {
+	return func(ctx context.Context, stream *wire.SinkRun, hangUp func()) error {
+		err := lane.Deliver(ctx, &sinkConn{stream: stream, hangUp: hangUp})
+		if errors.Is(err, dispatch.ErrNoOutcome) {
+			return fmt.Errorf("%w: %w", wire.ErrHung, err)
+		}
+		return err
+	}
+}
+
+// sinkConn is a sink's stream in the words of dispatch.
+type sinkConn struct {
+	stream *wire.SinkRun
+	hangUp func()
+}
+
+// Send is dispatch.Conn's.
+func (c *sinkConn) Send(number uint64, again bool, records []spool.Ref) error {
+	size := 64
+	for i := range records {
+		size += len(records[i].Payload) + len(records[i].Device) + 40
+	}
+	out := wire.NewOutgoing(size)
+	out.Head(number, "")
+	if again {
+		out.Again()
+	}
+	for i := range records {
+		r := &records[i]
+		out.Raw(r.Payload, r.Device, r.Received, r.Seq)
+	}
+	return c.stream.Send(out)
+}
+
+// Recv is dispatch.Conn's.
+func (c *sinkConn) Recv() (dispatch.Outcome, error) {
+	o, err := c.stream.Recv()
+	if err != nil {
+		return dispatch.Outcome{}, err
+	}
+	out := dispatch.Outcome{Failure: o.Failure}
+	for _, e := range o.Errors {
+		out.Refused = append(out.Refused, dispatch.Refusal{Index: e.Index, Reason: e.Reason})
+	}
+	return out, nil
+}
+
+// Close is dispatch.Conn's.
+func (c *sinkConn) Close() { c.hangUp() }
