@@ -48,7 +48,10 @@ var table = []line{
 		inTests: core, owns: []string{goPlugin, grpc, hclog, xsys},
 	},
 	{pkg: "core/sdk/sim", may: []string{"core/sdk", "core/sdk/exam"}},
-	{pkg: "core/sdk/sdktest", may: []string{"core/sdk", "core/sdk/exam", "core/internal/wire", "core/internal/life"}, inTests: core},
+	{ // supervise and hclog: the suite starts plugins as the host does
+		pkg: "core/sdk/sdktest", may: []string{"core/sdk", "core/sdk/exam", "core/internal/wire", "core/internal/life", "core/internal/supervise"},
+		inTests: core, owns: []string{hclog},
+	},
 
 	{pkg: "core/internal/life"},
 	{
@@ -88,7 +91,8 @@ var table = []line{
 	{pkg: "examples/*", may: contract, owns: []string{netHTTP}, command: true},
 
 	{pkg: "core", inTests: core},
-	{pkg: "internal/bench", may: core, onlyRun: true},
+	{pkg: "internal/bench", onlyRun: true},
+	{pkg: "internal/bench/probe", may: contract, onlyRun: true},
 	{pkg: ".ci/*", command: true},
 }
 

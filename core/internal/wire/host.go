@@ -58,8 +58,10 @@ type OpenDevice struct {
 
 // OpenDevice opens the device.
 func (c *Conn) OpenDevice(ctx context.Context, o OpenDevice) error {
-	_, err := c.device.Open(ctx, &pb.OpenDeviceRequest{Name: o.Name, Settings: o.Settings, Position: o.Position,
-		StateDir: o.StateDir, StagingDir: o.StagingDir, LogLevel: o.LogLevel})
+	_, err := c.device.Open(ctx, &pb.OpenDeviceRequest{
+		Name: o.Name, Settings: o.Settings, Position: o.Position,
+		StateDir: o.StateDir, StagingDir: o.StagingDir, LogLevel: o.LogLevel,
+	})
 	return fromRPC(err)
 }
 
@@ -111,8 +113,10 @@ type OpenSink struct {
 
 // OpenSink opens the sink.
 func (c *Conn) OpenSink(ctx context.Context, o OpenSink) error {
-	_, err := c.sink.Open(ctx, &pb.OpenSinkRequest{Name: o.Name, Settings: o.Settings, StateDir: o.StateDir,
-		BlobDir: o.BlobDir, BrokerId: o.BrokerID, LogLevel: o.LogLevel})
+	_, err := c.sink.Open(ctx, &pb.OpenSinkRequest{
+		Name: o.Name, Settings: o.Settings, StateDir: o.StateDir,
+		BlobDir: o.BlobDir, BrokerId: o.BrokerID, LogLevel: o.LogLevel,
+	})
 	return fromRPC(err)
 }
 

@@ -68,8 +68,10 @@ type deviceServer struct {
 }
 
 func (d *deviceServer) Open(ctx context.Context, r *pb.OpenDeviceRequest) (*pb.OpenReply, error) {
-	return &pb.OpenReply{}, d.handler.Open(ctx, OpenDevice{Name: r.GetName(), Settings: r.GetSettings(), Position: r.GetPosition(),
-		StateDir: r.GetStateDir(), StagingDir: r.GetStagingDir(), LogLevel: r.GetLogLevel()})
+	return &pb.OpenReply{}, d.handler.Open(ctx, OpenDevice{
+		Name: r.GetName(), Settings: r.GetSettings(), Position: r.GetPosition(),
+		StateDir: r.GetStateDir(), StagingDir: r.GetStagingDir(), LogLevel: r.GetLogLevel(),
+	})
 }
 
 func (d *deviceServer) Close(ctx context.Context, _ *pb.CloseRequest) (*pb.CloseReply, error) {
@@ -109,8 +111,10 @@ func (s *sinkServer) Open(ctx context.Context, r *pb.OpenSinkRequest) (*pb.OpenR
 		}
 		s.conn = conn
 	}
-	return &pb.OpenReply{}, s.handler.Open(ctx, OpenSink{Name: r.GetName(), Settings: r.GetSettings(), StateDir: r.GetStateDir(),
-		BlobDir: r.GetBlobDir(), LogLevel: r.GetLogLevel()},
+	return &pb.OpenReply{}, s.handler.Open(ctx, OpenSink{
+		Name: r.GetName(), Settings: r.GetSettings(), StateDir: r.GetStateDir(),
+		BlobDir: r.GetBlobDir(), LogLevel: r.GetLogLevel(),
+	},
 		&storeClient{c: pb.NewStoreClient(s.conn)}, &cacheClient{c: pb.NewCacheClient(s.conn)})
 }
 

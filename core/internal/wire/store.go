@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"github.com/hostd/hostd/core/internal/wire/pb"
 	"github.com/hostd/hostd/core/sdk"
 )
@@ -32,8 +35,10 @@ func (s *storeServer) Write(ctx context.Context, r *pb.WriteRequest) (*pb.WriteR
 }
 
 func (s *storeServer) Query(ctx context.Context, r *pb.QueryRequest) (*pb.QueryReply, error) {
-	res, err := s.store.Query(ctx, sdk.Query{SQL: r.GetSql(), Args: valuesFrom(r.GetArgs()), MaxRows: int(r.GetMaxRows()),
-		CacheFor: time.Duration(r.GetCacheForNs()), Tables: r.GetTables()})
+	res, err := s.store.Query(ctx, sdk.Query{
+		SQL: r.GetSql(), Args: valuesFrom(r.GetArgs()), MaxRows: int(r.GetMaxRows()),
+		CacheFor: time.Duration(r.GetCacheForNs()), Tables: r.GetTables(),
+	})
 	if err != nil {
 		return &pb.QueryReply{Failure: failureOf(err)}, nil
 	}
@@ -57,7 +62,7 @@ func (s *storeClient) Write(ctx context.Context, changes ...sdk.Change) ([]sdk.C
 	}
 	reply, err := s.c.Write(ctx, &pb.WriteRequest{Changes: req})
 	if err != nil {
-		return nil, sdk.WithClass(sdk.ClassUnknown, fromRPC(err))
+		return nil, callError(sdk.ClassUnknown, err)
 	}
 	if f := reply.GetFailure(); f != nil {
 		return nil, errorFrom(f)
@@ -76,7 +81,7 @@ func (s *storeClient) Query(ctx context.Context, q sdk.Query) (sdk.Result, error
 	}
 	reply, err := s.c.Query(ctx, &pb.QueryRequest{Sql: q.SQL, Args: args, MaxRows: int32(q.MaxRows), CacheForNs: int64(q.CacheFor), Tables: q.Tables})
 	if err != nil {
-		return sdk.Result{}, sdk.WithClass(sdk.ClassUnavailable, fromRPC(err))
+		return sdk.Result{}, callError(sdk.ClassUnavailable, err)
 	}
 	if f := reply.GetFailure(); f != nil {
 		return sdk.Result{}, errorFrom(f)
@@ -95,32 +100,65 @@ type cacheServer struct {
 
 func (c *cacheServer) Get(ctx context.Context, r *pb.CacheGetRequest) (*pb.CacheGetReply, error) {
 	v, ok, err := c.cache.Get(ctx, r.GetKey())
-	return &pb.CacheGetReply{Found: ok, Value: v}, err
+	return &pb.CacheGetReply{Found: ok, Value: v}, cacheStatus(err)
 }
 
 func (c *cacheServer) Put(ctx context.Context, r *pb.CachePutRequest) (*pb.CachePutReply, error) {
-	return &pb.CachePutReply{}, c.cache.Put(ctx, r.GetKey(), r.GetValue(), time.Duration(r.GetTtlNs()))
+	return &pb.CachePutReply{}, cacheStatus(c.cache.Put(ctx, r.GetKey(), r.GetValue(), time.Duration(r.GetTtlNs())))
 }
 
 func (c *cacheServer) Drop(ctx context.Context, r *pb.CacheDropRequest) (*pb.CacheDropReply, error) {
-	return &pb.CacheDropReply{}, c.cache.Drop(ctx, r.GetKey())
+	return &pb.CacheDropReply{}, cacheStatus(c.cache.Drop(ctx, r.GetKey()))
 }
 
 type cacheClient struct{ c pb.CacheClient }
 
 func (c *cacheClient) Get(ctx context.Context, key string) ([]byte, bool, error) {
 	r, err := c.c.Get(ctx, &pb.CacheGetRequest{Key: key})
-	return r.GetValue(), r.GetFound(), fromRPC(err)
+	return r.GetValue(), r.GetFound(), callError(sdk.ClassUnavailable, err)
 }
 
 func (c *cacheClient) Put(ctx context.Context, key string, value []byte, ttl time.Duration) error {
 	_, err := c.c.Put(ctx, &pb.CachePutRequest{Key: key, Value: value, TtlNs: int64(ttl)})
-	return fromRPC(err)
+	return callError(sdk.ClassUnavailable, err)
 }
 
 func (c *cacheClient) Drop(ctx context.Context, key string) error {
 	_, err := c.c.Drop(ctx, &pb.CacheDropRequest{Key: key})
-	return fromRPC(err)
+	return callError(sdk.ClassUnavailable, err)
+}
+
+// callError is the error of a call whose answer did not come, of the class c unless the error itself says one.
+func callError(c sdk.Class, err error) error {
+	switch status.Code(err) {
+	case codes.FailedPrecondition:
+		c = sdk.ClassPermanent
+	case codes.Aborted:
+		c = sdk.ClassBusy
+	default:
+	}
+	err = fromRPC(err)
+	if sdk.ClassOf(err) != sdk.ClassNone {
+		return err
+	}
+	return sdk.WithClass(c, err)
+}
+
+// cacheStatus carries an error's class in gRPC's code, since an answer of the cache has no place for it. What is
+// neither permanent nor busy arrives as unavailable: a cache that fails is never a fault of the record.
+func cacheStatus(err error) error {
+	if err == nil {
+		return nil
+	}
+	code := codes.Unknown
+	switch sdk.ClassOf(err) {
+	case sdk.ClassPermanent:
+		code = codes.FailedPrecondition
+	case sdk.ClassBusy:
+		code = codes.Aborted
+	default:
+	}
+	return status.Error(code, err.Error())
 }
 
 func failureOf(err error) *pb.Failure {

@@ -13,8 +13,10 @@ import (
 	"github.com/hostd/hostd/core/sdk"
 )
 
-// emptyPause keeps a listening device whose Read returns nothing from spinning.
-const emptyPause = 50 * time.Millisecond
+const (
+	emptyPause = 50 * time.Millisecond  // keeps a listening device whose Read returns nothing from spinning
+	closeGrace = 500 * time.Millisecond // for Read and Ack to end by their ctx, before Close is called beside them
+)
 
 var errNotOpen = errors.New("device is not open")
 
@@ -37,6 +39,7 @@ type deviceSession struct {
 	failed   chan error    // capacity 1: why the session cannot go on
 	polls    chan time.Duration
 	finisher finisher
+	calls    sync.WaitGroup // Read and the taking of answers, which call the device
 
 	mu     sync.Mutex
 	number uint64      // guarded by mu: of the last message sent
@@ -44,8 +47,10 @@ type deviceSession struct {
 	freed  chan struct{}
 }
 
+// openBatch is a batch whose answer is awaited.
 type openBatch struct {
-	number uint64
+	parts  int    // messages sent
+	number uint64 // of its last message; 0 until that is sent
 	next   sdk.Position
 }
 
@@ -56,7 +61,7 @@ func (h *deviceHandler) Open(ctx context.Context, o wire.OpenDevice) error {
 	}
 	h.log.setLevel(o.LogLevel)
 	s := &deviceSession{
-		h: h, group: life.NewGroup(context.Background()), wake: make(chan struct{}, 1), failed: make(chan error, 1),
+		h: h, group: life.NewGroup(context.WithoutCancel(ctx)), wake: make(chan struct{}, 1), failed: make(chan error, 1),
 		polls: make(chan time.Duration, 1), freed: make(chan struct{}, 1), finisher: finisher{staging: o.StagingDir},
 	}
 	h.mu.Lock()
@@ -72,7 +77,8 @@ func (h *deviceHandler) Open(ctx context.Context, o wire.OpenDevice) error {
 	return nil
 }
 
-// Close is the host's call; closing what is closed is no error.
+// Close is the host's call; closing what is closed is no error. The device's Close does not overlap its Read and Ack,
+// unless these do not end by their ctx.
 func (h *deviceHandler) Close(ctx context.Context) error {
 	h.mu.Lock()
 	s := h.session
@@ -82,20 +88,36 @@ func (h *deviceHandler) Close(ctx context.Context) error {
 		return nil
 	}
 	s.group.Cancel()
+	s.awaitCalls(ctx)
 	return errors.Join(h.device.Close(ctx), s.group.Stop(ctx))
+}
+
+// awaitCalls waits for the calls that run, for closeGrace at most.
+func (s *deviceSession) awaitCalls(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, closeGrace)
+	defer cancel()
+	g := life.NewGroup(ctx)
+	g.Go("calls of the device", func(context.Context) error {
+		s.calls.Wait()
+		return nil
+	})
+	if err := g.Stop(ctx); err != nil {
+		s.h.log.logger.Warn("device still works while it is closed", "err", err)
+	}
 }
 
 // Run is the host's call: it reads, sends, and takes answers until ctx ends or something fails.
 func (h *deviceHandler) Run(ctx context.Context, stream wire.DeviceStream) error {
-	h.mu.Lock()
-	s := h.session
-	h.mu.Unlock()
+	s := h.begin()
 	if s == nil {
 		return errNotOpen
 	}
+	defer s.calls.Done()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	s.calls.Add(1)
 	s.group.Go("answers", func(context.Context) error {
+		defer s.calls.Done()
 		cancel(s.answers(ctx, stream))
 		return nil
 	})
@@ -114,6 +136,16 @@ func (h *deviceHandler) Run(ctx context.Context, stream wire.DeviceStream) error
 		return cause
 	}
 	return err
+}
+
+// begin is the open session with one call counted, or nil.
+func (h *deviceHandler) begin() *deviceSession {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.session != nil {
+		h.session.calls.Add(1)
+	}
+	return h.session
 }
 
 func (s *deviceSession) read(ctx context.Context, stream wire.DeviceStream) error {
@@ -204,7 +236,7 @@ func (s *deviceSession) awaitWindow(ctx context.Context) error {
 }
 
 // send cuts the batch into messages; only the last one moves the position, so that a batch is stored whole before its
-// position is. The batch is registered as open before its last message leaves.
+// position is. The batch is registered as open before its first message leaves.
 func (s *deviceSession) send(stream wire.DeviceStream, b sdk.Batch) error {
 	if len(b.Next) > sdk.MaxPosition {
 		return fmt.Errorf("position of %d bytes, the limit is %d", len(b.Next), sdk.MaxPosition)
@@ -216,7 +248,7 @@ func (s *deviceSession) send(stream wire.DeviceStream, b sdk.Batch) error {
 			return fmt.Errorf("record %d of the batch: %w", i, err)
 		}
 		if count > 0 && (count == sdk.MaxBatch || out.Len()+wire.RecordSize(r) > sdk.MaxBatchSize) {
-			out.Head(s.nextNumber(nil), "")
+			out.Head(s.part(), "")
 			if err := stream.Send(out); err != nil {
 				return err
 			}
@@ -225,19 +257,35 @@ func (s *deviceSession) send(stream wire.DeviceStream, b sdk.Batch) error {
 		out.Record(r)
 		count++
 	}
-	out.Head(s.nextNumber(&b.Next), string(b.Next))
+	out.Head(s.lastPart(b.Next), string(b.Next))
 	return stream.Send(out)
 }
 
-// nextNumber numbers a message; the last one of a batch carries its position and opens the batch.
-func (s *deviceSession) nextNumber(next *sdk.Position) uint64 {
+// part numbers a message, and opens its batch where it is the first one.
+func (s *deviceSession) part() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.partLocked().number
+}
+
+// lastPart numbers the message that carries the batch's position.
+func (s *deviceSession) lastPart(next sdk.Position) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.partLocked()
+	s.open[len(s.open)-1] = openBatch{parts: p.parts, number: p.number, next: next}
+	return p.number
+}
+
+// partLocked counts a message of the newest batch and gives its number and the batch's parts so far.
+func (s *deviceSession) partLocked() openBatch {
 	s.number++
-	if next != nil {
-		s.open = append(s.open, openBatch{number: s.number, next: *next})
+	if n := len(s.open); n == 0 || s.open[n-1].number > 0 {
+		s.open = append(s.open, openBatch{})
 	}
-	return s.number
+	b := &s.open[len(s.open)-1]
+	b.parts++
+	return openBatch{parts: b.parts, number: s.number}
 }
 
 func (s *deviceSession) sign(stream wire.DeviceStream, wake, idle bool) error {
@@ -259,7 +307,7 @@ func (s *deviceSession) answers(ctx context.Context, stream wire.DeviceStream) e
 			}
 		}
 		if a.Refused > 0 {
-			if err := s.refused(ctx, a.Reason); err != nil {
+			if err := s.refused(ctx, a.Refused, a.Reason); err != nil {
 				return err
 			}
 		}
@@ -276,24 +324,25 @@ func (s *deviceSession) answers(ctx context.Context, stream wire.DeviceStream) e
 // acked tells the device about the newest batch that the number covers, and only then lets Read go on.
 func (s *deviceSession) acked(ctx context.Context, number uint64) error {
 	s.mu.Lock()
-	n := 0
-	for n < len(s.open) && s.open[n].number <= number {
+	n, next := 0, sdk.Position("")
+	for n < len(s.open) && s.open[n].number > 0 && s.open[n].number <= number {
+		next = s.open[n].next
 		n++
 	}
-	covered := s.open[:n]
 	s.mu.Unlock()
 	if n == 0 {
 		return nil
 	}
-	if err := s.h.device.Ack(ctx, covered[n-1].next); err != nil {
+	if err := s.h.device.Ack(ctx, next); err != nil {
 		return err
 	}
 	s.settle(n)
 	return nil
 }
 
-// refused hands the negative answer on. A device that cannot hear it, or that has read ahead, is reopened instead.
-func (s *deviceSession) refused(ctx context.Context, why sdk.Reason) error {
+// refused hands the negative answer on. A device that cannot hear it, that has read ahead, or whose batch was sent in
+// parts of which some may be stored, is reopened instead.
+func (s *deviceSession) refused(ctx context.Context, number uint64, why sdk.Reason) error {
 	r, ok := s.h.device.(sdk.Refuser)
 	if !ok {
 		return fmt.Errorf("batch refused: %s", why)
@@ -301,12 +350,17 @@ func (s *deviceSession) refused(ctx context.Context, why sdk.Reason) error {
 	s.mu.Lock()
 	open := append([]openBatch(nil), s.open...)
 	s.mu.Unlock()
+	parted := false
 	for _, b := range open {
+		parted = parted || b.parts > 1 || b.number == 0
+		if b.number < number {
+			continue // it may be stored, or is not read to its end
+		}
 		if err := r.Refuse(ctx, b.next, why); err != nil {
 			return fmt.Errorf("refuse: %w", err)
 		}
 	}
-	if s.h.window > 1 {
+	if s.h.window > 1 || parted {
 		return fmt.Errorf("batch refused: %s", why)
 	}
 	s.settle(len(open))

@@ -23,13 +23,13 @@ type finisher struct {
 }
 
 func (f *finisher) finish(r *sdk.Record) error {
-	if err := f.spill(r); err != nil {
-		return err
-	}
 	for i := range r.Attachments {
 		if err := f.seal(&r.Attachments[i]); err != nil {
 			return err
 		}
+	}
+	if err := f.spill(r); err != nil {
+		return err
 	}
 	if r.Kind == "exam" {
 		r.Patient, r.Unassigned = patientOf(r.Data)
@@ -43,13 +43,13 @@ func (f *finisher) finish(r *sdk.Record) error {
 // spill moves Data or Raw out of the message when they are too large for it.
 func (f *finisher) spill(r *sdk.Record) error {
 	if len(r.Raw) > sdk.MaxInline || (r.Raw != nil && len(r.Raw)+len(r.Data) > sdk.MaxInline) {
+		if len(r.Digest) == 0 {
+			sum := r.ContentHash() // without Raw it would rest on the decoded form
+			r.Digest = sum[:]
+		}
 		a, err := f.write(r.Raw, "raw", "application/octet-stream")
 		if err != nil {
 			return err
-		}
-		if len(r.Digest) == 0 {
-			sum := sha256.Sum256(r.Raw)
-			r.Digest = sum[:]
 		}
 		r.Raw, r.Attachments = nil, append(r.Attachments, a)
 	}
@@ -70,14 +70,15 @@ func (f *finisher) write(b []byte, role, contentType string) (sdk.Attachment, er
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		return sdk.Attachment{}, fmt.Errorf("stage %s: %w", role, err)
 	}
-	return sdk.Attachment{Name: name, ContentType: contentType, Path: path, Role: role}, nil
+	a := sdk.Attachment{Name: name, ContentType: contentType, Path: path, Role: role}
+	return a, f.seal(&a)
 }
 
-// seal fills size and hash, and reduces the path to the staged file's name. A sealed attachment stays as it is, so
-// that a batch may be sent again.
+// seal fills size and hash, and reduces the path to the staged file's name. A sealed attachment may be sealed again, so
+// that a device can return the same records after a refusal.
 func (f *finisher) seal(a *sdk.Attachment) error {
 	name := filepath.Base(a.Path)
-	if filepath.Clean(a.Path) != filepath.Join(f.staging, name) {
+	if a.Path == "" || (a.Path != name && filepath.Clean(a.Path) != filepath.Join(f.staging, name)) {
 		return fmt.Errorf("attachment is not a file in Env.StagingDir")
 	}
 	file, err := os.Open(filepath.Join(f.staging, name))

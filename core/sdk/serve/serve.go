@@ -79,11 +79,7 @@ func serve(m sdk.Manifest, register func(*plugin.GRPCBroker, *grpc.Server), clos
 	group := life.NewGroup(context.Background())
 	group.Go("host watch", func(ctx context.Context) error {
 		awaitHostEnd(ctx, os.Stdin)
-		drain, cancel := context.WithTimeout(context.Background(), drainTime)
-		defer cancel()
-		if err := closeAll(drain); err != nil {
-			slog.Warn("close at the end of the host", "err", err)
-		}
+		drain(ctx, closeAll)
 		os.Exit(0)
 		return nil
 	})
@@ -96,6 +92,17 @@ func serve(m sdk.Manifest, register func(*plugin.GRPCBroker, *grpc.Server), clos
 		Logger: hclog.New(&hclog.LoggerOptions{Name: m.Name, Level: hclog.Warn, Output: os.Stderr, JSONFormat: true}),
 	})
 	os.Exit(0)
+}
+
+// drain closes what is open, for drainTime at most: a Write that hangs must not keep the process.
+func drain(ctx context.Context, closeAll func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	g := life.NewGroup(ctx)
+	g.Go("close", func(context.Context) error { return closeAll(ctx) })
+	if err := g.Stop(ctx); err != nil {
+		slog.Warn("close at the end of the host", "err", err)
+	}
 }
 
 // awaitHostEnd returns when the standard input, whose other end only the host holds, is at its end, or a signal asks

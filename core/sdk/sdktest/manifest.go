@@ -1,0 +1,171 @@
+package sdktest
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hostd/hostd/core/internal/wire"
+	"github.com/hostd/hostd/core/sdk"
+)
+
+var (
+	version = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
+	snake   = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
+	plain   = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+	// handshake is go-plugin's line: core protocol, our protocol, network, address, grpc, certificate.
+	handshake = regexp.MustCompile(`^1\|` + fmt.Sprint(wire.ProtocolVersion) + `\|(unix|tcp)\|[^|]+\|grpc\|[^|]*(\|[^|]*)?$`)
+)
+
+// maxWindow is the most batches that the host keeps open.
+const maxWindow = 8
+
+func checkManifest(t testing.TB, binary string, role sdk.Role) {
+	t.Helper()
+	m := start(t, binary).manifest
+	for _, f := range manifestFaults(&m, nameOf(binary), role) {
+		t.Error(f)
+	}
+}
+
+// manifestFaults lists what a manifest lacks.
+func manifestFaults(m *sdk.Manifest, name string, role sdk.Role) (faults []string) {
+	fault := func(bad bool, format string, args ...any) {
+		if bad {
+			faults = append(faults, fmt.Sprintf(format, args...))
+		}
+	}
+	fault(m.Name != name || !plain.MatchString(m.Name), "name is %q, want the folder's and binary's name %q: lower-case letters, digits, dashes", m.Name, name)
+	fault(!version.MatchString(m.Version), "version %q is not a semantic version such as 1.2.3", m.Version)
+	fault(m.Role != role, "role is %q, want %q", m.Role, role)
+	fault(m.LossWindow == "", "loss_window is empty: say in words what can be lost")
+	if role == sdk.RoleDevice {
+		fault(m.Identity == "", "identity is empty: say in words how a record's id comes about")
+		fault(m.Window < 0 || m.Window > maxWindow, "window is %d, want 0 to %d", m.Window, maxWindow)
+	}
+	if m.Every != "" {
+		every, err := time.ParseDuration(m.Every)
+		fault(err != nil || every <= 0 || !m.Polled, "every is %q: want a time with its unit, of a polled device", m.Every)
+	}
+	for i := range m.Settings {
+		s := &m.Settings[i]
+		fault(!snake.MatchString(s.Name), "setting %q is not snake_case", s.Name)
+		fault(s.Help == "", "setting %s has no help", s.Name)
+		types := []sdk.SettingType{sdk.TypeString, sdk.TypeInt, sdk.TypeFloat, sdk.TypeBool, sdk.TypeDuration, sdk.TypeList, sdk.TypeMap}
+		fault(!slices.Contains(types, s.Type), "setting %s has the type %q, which the host does not know", s.Name, s.Type)
+	}
+	return faults
+}
+
+// checkDescribe asks twice, without any Open.
+func checkDescribe(t testing.TB, binary string) {
+	t.Helper()
+	p := start(t, binary)
+	var said [2]string
+	for i := range said {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		m, err := p.conn.Describe(ctx)
+		cancel()
+		if err != nil {
+			t.Fatalf("describe: %v", err)
+		}
+		b, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said[i] = string(b)
+	}
+	if said[0] != said[1] {
+		t.Errorf("describes itself as\n%s\nand then as\n%s", said[0], said[1])
+	}
+}
+
+// checkHandshake starts the binary with nothing but the cookie, reads all of its standard output, and ends its standard
+// input.
+func checkHandshake(t testing.TB, binary string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), openTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary)
+	cmd.Env = append(os.Environ(), wire.Handshake().MagicCookieKey+"="+wire.Handshake().MagicCookieValue)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("start: %v", err)
+	}
+	text := bufio.NewReader(out)
+	first, err := text.ReadString('\n')
+	if line := strings.TrimSpace(first); err != nil || !handshake.MatchString(line) {
+		t.Errorf("the first line of the standard output is not the handshake: %.200q", line)
+	}
+	begin := time.Now()
+	if err := in.Close(); err != nil {
+		t.Fatalf("close standard input: %v", err)
+	}
+	rest, err := io.ReadAll(text)
+	if err != nil {
+		t.Errorf("read standard output: %v", err)
+	}
+	_ = cmd.Wait() // how it ends is its own affair
+	if took := time.Since(begin); took > endTime {
+		t.Errorf("lives %v after its standard input ended, the limit is %v", took, endTime)
+	}
+	if len(rest) > 0 {
+		t.Errorf("printed to its standard output after the handshake: %.200q", rest)
+	}
+}
+
+// checkPrinted reports what a plugin printed after its handshake. The process must have been stopped.
+func checkPrinted(t testing.TB, p *process) {
+	t.Helper()
+	for _, line := range p.log.printed() {
+		t.Errorf("printed to its standard output: %s", line)
+	}
+}
+
+// checkUnknownSetting tries a key that no plugin has.
+func checkUnknownSetting(t testing.TB, open func(more map[string]any) error) {
+	t.Helper()
+	const key = "no_such_setting"
+	err := open(map[string]any{key: "x"})
+	switch {
+	case err == nil:
+		t.Errorf("took the unknown setting %s", key)
+	case !strings.Contains(err.Error(), key):
+		t.Errorf("refused the unknown setting %s without naming it: %v", key, err)
+	}
+}
+
+// checkWrongType tries a value that no setting of the type can have.
+func checkWrongType(t testing.TB, settings []sdk.Setting, open func(more map[string]any) error) {
+	t.Helper()
+	for i := range settings {
+		s := &settings[i]
+		var wrong any = map[string]any{"a": 1}
+		if s.Type == sdk.TypeMap {
+			wrong = 5
+		}
+		err := open(map[string]any{s.Name: wrong})
+		switch {
+		case err == nil:
+			t.Errorf("took a value of the wrong type for the setting %s", s.Name)
+		case !strings.Contains(err.Error(), s.Name):
+			t.Errorf("refused a value of the wrong type for the setting %s without naming it: %v", s.Name, err)
+		}
+	}
+}

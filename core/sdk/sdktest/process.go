@@ -1,0 +1,200 @@
+package sdktest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	hclog "github.com/hashicorp/go-hclog"
+
+	"github.com/hostd/hostd/core/internal/life"
+	"github.com/hostd/hostd/core/internal/supervise"
+	"github.com/hostd/hostd/core/internal/wire"
+	"github.com/hostd/hostd/core/sdk"
+)
+
+// Deadlines of the contract, as the host has them.
+const (
+	openTime  = 15 * time.Second
+	closeTime = 3 * time.Second
+	endTime   = 2 * time.Second // from the end of the standard input to the end of the process
+)
+
+// Waits of the suite.
+const (
+	stopTime = 15 * time.Second       // for a process to be stopped
+	quiet    = 300 * time.Millisecond // after which nothing more is expected
+)
+
+// Build makes the binary of a main package and returns its path. The package is given as `go build` takes it, relative
+// to the test's folder. The binary has the name of the package's folder.
+func Build(t testing.TB, pkg string) string {
+	t.Helper()
+	if pkg == "" {
+		pkg = "."
+	}
+	folder, err := filepath.Abs(pkg)
+	if err != nil {
+		t.Fatalf("find package %s: %v", pkg, err)
+	}
+	binary := filepath.Join(t.TempDir(), filepath.Base(folder))
+	if runtime.GOOS == "windows" {
+		binary += ".exe"
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, pkg).CombinedOutput()
+	if err != nil {
+		t.Fatalf("build %s: %v\n%s", pkg, err, out)
+	}
+	return binary
+}
+
+// nameOf is a binary's name without the ending of Windows.
+func nameOf(binary string) string { return strings.TrimSuffix(filepath.Base(binary), ".exe") }
+
+// stdin guards the standard input, which go-plugin hands to each process: a pipe of the process's own while it starts,
+// so that its end can be played.
+//
+//nolint:gochecknoglobals // the standard input is shared by nature
+var stdin sync.Mutex
+
+// process is a running plugin.
+type process struct {
+	conn     *wire.Conn
+	manifest sdk.Manifest
+	log      *book
+	group    *life.Group   // of the process, and of the servers that it dials
+	die      chan struct{} // closed: the process is killed at once
+	once     sync.Once     // of die
+	host     io.Closer     // the end of its standard input that only the host holds
+}
+
+// start starts the plugin as the host does; it is stopped at the end of the test at the latest.
+func start(t testing.TB, binary string) *process {
+	t.Helper()
+	sockets, err := os.MkdirTemp("", "hostd") // t.TempDir may be too long for a socket
+	if err != nil {
+		t.Fatalf("make folder for sockets: %v", err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(sockets) }) // a folder that stays is the system's to empty
+	p := &process{log: &book{}, group: life.NewGroup(context.WithoutCancel(t.Context())), die: make(chan struct{})}
+	program := supervise.Program{Name: nameOf(binary), Path: binary, SocketDir: sockets, Log: p.log.logger()}
+	if err := p.run(program); err != nil {
+		t.Fatalf("start: %v", err)
+	}
+	t.Cleanup(func() { p.stop(t) })
+	return p
+}
+
+func (p *process) run(program supervise.Program) error {
+	stdin.Lock()
+	defer stdin.Unlock()
+	r, w, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("make standard input: %w", err)
+	}
+	old := os.Stdin
+	os.Stdin = r
+	defer func() { os.Stdin = old; _ = r.Close() }() // the process has its own copy
+	p.host = w
+	ready := make(chan *supervise.Process, 1)
+	p.group.Go("plugin", func(ctx context.Context) error {
+		return supervise.Run(ctx, program, func(ctx context.Context, proc *supervise.Process) error {
+			ready <- proc
+			select {
+			case <-p.die:
+				return wire.ErrHung // supervise kills what hangs, at once
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	})
+	select {
+	case proc := <-ready:
+		p.conn, p.manifest = proc.Conn, proc.Manifest
+		return nil
+	case err := <-p.group.Failed():
+		return err
+	}
+}
+
+// stop ends the process and waits for it.
+func (p *process) stop(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), stopTime)
+	defer cancel()
+	if err := p.group.Stop(ctx); err != nil && ctx.Err() != nil {
+		t.Errorf("stop plugin: %v", err)
+	}
+	_ = p.host.Close() // it may be closed already
+}
+
+// kill ends the process as kill -9 does.
+func (p *process) kill(t testing.TB) {
+	t.Helper()
+	p.once.Do(func() { close(p.die) })
+	p.stop(t)
+}
+
+// endHost closes the standard input and says whether the process is gone within endTime.
+func (p *process) endHost(t testing.TB) bool {
+	t.Helper()
+	if err := p.host.Close(); err != nil {
+		t.Fatalf("close standard input: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), endTime)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		probe, done := context.WithTimeout(ctx, 500*time.Millisecond)
+		err := p.conn.Health(probe)
+		done()
+		if errors.Is(err, wire.ErrGone) {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
+		}
+	}
+}
+
+// book keeps what a plugin's process logs and prints.
+type book struct {
+	mu   sync.Mutex
+	text bytes.Buffer // guarded by mu
+}
+
+// Write takes one line of the log.
+func (b *book) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *book) logger() hclog.Logger {
+	return hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: b, JSONFormat: true})
+}
+
+// printed gives the lines that the plugin wrote to its standard output after the handshake.
+func (b *book) printed() (list []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for line := range strings.Lines(b.text.String()) {
+		if strings.Contains(line, "plugin printed") && strings.Contains(line, `"stdout"`) {
+			list = append(list, strings.TrimSpace(line))
+		}
+	}
+	return list
+}

@@ -1,0 +1,186 @@
+package sdktest
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hostd/hostd/core/sdk"
+)
+
+// Store is an sdk.Store in memory, for sinks that keep their records in the host's database. It keeps receipts and
+// remembers the changes that were applied; it knows no SQL.
+type Store struct {
+	// Answer answers a Query; nil answers with no rows.
+	Answer func(q sdk.Query) (sdk.Result, error)
+
+	mu       sync.Mutex
+	applied  []sdk.Change       // guarded by mu
+	receipts map[receipt]string // guarded by mu: hash by identity
+	order    []string           // guarded by mu: ids in the order of their receipts
+}
+
+type receipt struct{ source, id string }
+
+// Applied gives the changes that were applied, those inside a Once without it.
+func (s *Store) Applied() []sdk.Change {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]sdk.Change(nil), s.applied...)
+}
+
+// IDs gives the records that have a receipt, in the order of storing.
+func (s *Store) IDs() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.order...)
+}
+
+// Write applies the changes.
+func (s *Store) Write(_ context.Context, changes ...sdk.Change) ([]sdk.Changed, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	done := make([]sdk.Changed, len(changes))
+	for i, c := range changes {
+		done[i] = s.applyLocked(c)
+	}
+	return done, nil
+}
+
+func (s *Store) applyLocked(c sdk.Change) sdk.Changed {
+	switch c := c.(type) {
+	case sdk.Insert:
+		s.applied = append(s.applied, c)
+		return sdk.Changed{Rows: int64(len(c.Rows))}
+	case sdk.Upsert:
+		s.applied = append(s.applied, c)
+		return sdk.Changed{Rows: int64(len(c.Rows))}
+	case sdk.Once:
+		return s.onceLocked(c)
+	default:
+		s.applied = append(s.applied, c)
+		return sdk.Changed{Rows: wanted(c)}
+	}
+}
+
+// wanted is what a statement expects to affect.
+func wanted(c sdk.Change) int64 {
+	if e, ok := c.(sdk.Exec); ok {
+		return max(e.Want, 0)
+	}
+	return 0
+}
+
+func (s *Store) onceLocked(o sdk.Once) (sum sdk.Changed) {
+	key := receipt{o.Source, o.ID}
+	switch hash, ok := s.receipts[key]; {
+	case ok && hash == o.Hash:
+		return sdk.Changed{Outcome: sdk.Duplicate}
+	case ok:
+		return sdk.Changed{Outcome: sdk.Conflict}
+	}
+	if s.receipts == nil {
+		s.receipts = map[receipt]string{}
+	}
+	s.receipts[key] = o.Hash
+	s.order = append(s.order, o.ID)
+	for _, c := range o.Changes {
+		sum.Rows += s.applyLocked(c).Rows
+	}
+	return sum
+}
+
+// Query answers with Answer.
+func (s *Store) Query(_ context.Context, q sdk.Query) (sdk.Result, error) {
+	if s.Answer == nil {
+		return sdk.Result{}, nil
+	}
+	return s.Answer(q)
+}
+
+// faults stands between a plugin and its store and cache, counts the calls, and fails them when told to.
+type faults struct {
+	store sdk.Store
+
+	mu    sync.Mutex
+	err   error             // guarded by mu: what every call fails with; nil is none
+	calls int               // guarded by mu
+	cache map[string][]byte // guarded by mu
+}
+
+func newFaults(store sdk.Store) *faults { return &faults{store: store, cache: map[string][]byte{}} }
+
+// fail makes every call fail with an error of the class; classNone with an error without one.
+func (f *faults) fail(c sdk.Class) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err, f.calls = fmt.Errorf("the suite lets it fail"), 0
+	if c != sdk.ClassNone {
+		f.err = sdk.WithClass(c, f.err)
+	}
+}
+
+// mend ends the failing, and says how many calls failed.
+func (f *faults) mend() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = nil
+	return f.calls
+}
+
+func (f *faults) call() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls++
+	return f.err
+}
+
+// Write is sdk.Store's.
+func (f *faults) Write(ctx context.Context, changes ...sdk.Change) ([]sdk.Changed, error) {
+	if err := f.call(); err != nil {
+		return nil, err
+	}
+	return f.store.Write(ctx, changes...)
+}
+
+// Query is sdk.Store's.
+func (f *faults) Query(ctx context.Context, q sdk.Query) (sdk.Result, error) {
+	if err := f.call(); err != nil {
+		return sdk.Result{}, err
+	}
+	return f.store.Query(ctx, q)
+}
+
+// Get is sdk.Cache's.
+func (f *faults) Get(_ context.Context, key string) ([]byte, bool, error) {
+	if err := f.call(); err != nil {
+		return nil, false, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	v, ok := f.cache[key]
+	return v, ok, nil
+}
+
+// Put is sdk.Cache's.
+func (f *faults) Put(_ context.Context, key string, value []byte, _ time.Duration) error {
+	if err := f.call(); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cache[key] = value
+	return nil
+}
+
+// Drop is sdk.Cache's.
+func (f *faults) Drop(_ context.Context, key string) error {
+	if err := f.call(); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.cache, key)
+	return nil
+}
