@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -39,7 +40,7 @@ var ErrNoOutcome = errors.New("sink has not answered a batch in time")
 // Log is the spool as a lane sees it; *spool.Spool fills it.
 type Log interface {
 	Reader(sink spool.SinkID) (*spool.Reader, error)
-	Settle(sink spool.SinkID, upTo uint64, n int) error
+	Settle(sink spool.SinkID, upTo uint64, n, died int) error
 	Dead(ctx context.Context, sink spool.SinkID, ref spool.Ref, reason string, attempts int) error
 }
 
@@ -49,7 +50,7 @@ type Conn interface {
 	Send(number uint64, again bool, records []spool.Ref) error
 	// Recv waits for the outcome of the oldest batch that has none yet.
 	Recv() (Outcome, error)
-	// Close ends the stream.
+	// Close ends the stream. It may be called again.
 	Close()
 }
 
@@ -83,11 +84,12 @@ type Lane struct {
 	pause life.Backoff
 
 	// The rest but waiting belongs to Deliver's goroutine.
-	limit   int    // records of a batch, now
-	until   uint64 // seq of the newest record of a batch that failed without a class; the limit stays small up to it
-	solo    uint64 // seq of the record that is tried alone
-	tries   int    // of it
-	crashes int    // of the sink with it
+	limit   int             // records of a batch, now
+	until   uint64          // seq of the newest record of a batch that failed without a class; the limit stays small up to it
+	solo    uint64          // seq of the record that is tried alone
+	tries   int             // of it
+	crashes int             // of the sink with it
+	buried  map[uint64]bool // dead letters of records that are not settled yet, by seq
 
 	mu      sync.Mutex
 	waiting string // guarded by mu: why delivery waits, or empty
@@ -104,7 +106,7 @@ func New(log Log, o Options) *Lane {
 	if o.Timeout <= 0 {
 		o.Timeout = 2 * time.Minute
 	}
-	return &Lane{opt: o, log: log, limit: o.Records, pause: life.Backoff{First: firstPause, Longest: longestPause}}
+	return &Lane{opt: o, log: log, limit: o.Records, buried: map[uint64]bool{}, pause: life.Backoff{First: firstPause, Longest: longestPause}}
 }
 
 // Waiting says why delivery waits, or nothing.
@@ -126,23 +128,31 @@ func (l *Lane) Deliver(ctx context.Context, c Conn) error {
 	again := false
 	for {
 		failed, failure, err := newRound(l, c, again).run(ctx)
+		again = failure != nil
 		switch {
 		case ctx.Err() != nil:
 			failed.release()
 			return ctx.Err()
+		case failure != nil:
+			wait, bad := l.failed(ctx, failed, failure)
+			if err := errors.Join(err, bad); err != nil {
+				return err
+			}
+			if wait {
+				if err := l.pause.Wait(ctx); err != nil {
+					return err
+				}
+			}
 		case err != nil:
 			return errors.Join(err, l.crashed(ctx, failed))
 		}
-		if err := l.failed(ctx, failed, failure); err != nil {
-			return err
-		}
-		again = true
 	}
 }
 
 // delivery is a batch in a sink's hands, or the part of one that is remembered after it failed.
 type delivery struct {
-	lease *spool.Lease
+	lease  *spool.Lease
+	handed chan struct{} // closed when Send has returned: the lease may be given back
 }
 
 // release gives the lease back; a nil delivery has none.
@@ -167,60 +177,81 @@ func (l *Lane) settled(ctx context.Context, d *delivery, out Outcome) error {
 		if r.Index < 0 || r.Index >= d.count() {
 			return fmt.Errorf("sink refused record %d of a batch of %d", r.Index, d.count())
 		}
+	}
+	for _, r := range out.Refused {
 		if err := l.bury(ctx, d.lease.Records[r.Index], r.Reason, 1); err != nil {
 			return err
 		}
 	}
-	last, n := d.last(), d.count()
-	if err := l.log.Settle(l.opt.Sink, last, n); err != nil { // Rule 18: the sink has it, or the dead letter is on the disk
+	last := d.last()
+	died := 0
+	for seq := range l.buried {
+		if seq <= last {
+			died++
+		}
+	}
+	// Rule 18: the sink has it, or the dead letter is on the disk.
+	if err := l.log.Settle(l.opt.Sink, last, d.count(), died); err != nil {
 		return err
 	}
-	switch {
-	case last >= l.until:
-		l.limit = l.opt.Records
-	default:
-		l.limit = min(l.limit*2, l.opt.Records)
-	}
+	l.grow(last)
+	maps.DeleteFunc(l.buried, func(seq uint64, _ bool) bool { return seq <= last })
 	l.solo, l.tries, l.crashes = 0, 0, 0
 	l.pause.Reset()
 	l.setWaiting("")
 	return nil
 }
 
-// bury makes a record a dead letter.
+// grow makes batches larger again. A limit that is full is not written: the sender reads it with several in flight.
+func (l *Lane) grow(last uint64) {
+	switch {
+	case l.limit == l.opt.Records:
+	case last >= l.until:
+		l.limit = l.opt.Records
+	default:
+		l.limit = min(l.limit*2, l.opt.Records)
+	}
+}
+
+// bury makes a record a dead letter, once: a batch whose settling failed comes again, and an outcome may name a record
+// twice. The end of ctx does not keep it from the disk, since the sink will not be asked again.
 func (l *Lane) bury(ctx context.Context, ref spool.Ref, reason string, attempts int) error {
-	if err := l.log.Dead(ctx, l.opt.Sink, ref, reason, attempts); err != nil {
+	if l.buried[ref.Seq] {
+		return nil
+	}
+	if err := l.log.Dead(context.WithoutCancel(ctx), l.opt.Sink, ref, reason, attempts); err != nil {
 		return fmt.Errorf("keep dead letter: %w", err)
 	}
+	l.buried[ref.Seq] = true
 	l.opt.Log.Warn("dead letter", "seq", ref.Seq, "device", ref.Device, "reason", reason, "attempts", attempts)
 	return nil
 }
 
 // failed decides what follows a batch of which nothing was stored: wait, halve, or bury the one that is alone.
-func (l *Lane) failed(ctx context.Context, d *delivery, failure error) error {
+func (l *Lane) failed(ctx context.Context, d *delivery, failure error) (wait bool, err error) {
 	defer d.release()
 	class := sdk.ClassOf(failure)
 	l.setWaiting(failure.Error())
 	l.opt.Log.Warn("delivery failed", "records", d.count(), "class", class.String(), "err", failure)
 	switch class {
 	case sdk.ClassBusy, sdk.ClassUnavailable, sdk.ClassUnknown:
-		return l.pause.Wait(ctx)
+		return true, nil
 	case sdk.ClassNone, sdk.ClassPermanent:
 	}
 	if d.count() > 1 {
 		l.halve(d)
-		return nil
+		return false, nil
 	}
 	ref := d.lease.Records[0]
 	l.alone(ref.Seq)
 	l.tries++
 	if class != sdk.ClassPermanent && l.tries < soloTries {
-		return l.pause.Wait(ctx)
+		return true, nil
 	}
 	if err := l.bury(ctx, ref, failure.Error(), l.tries); err != nil {
-		return err
+		return false, err
 	}
-	return l.settled(ctx, d, Outcome{})
+	return false, l.settled(ctx, d, Outcome{})
 }
 
 // crashed remembers what the sink had in its hands when it went: alone in its batch at the third crash, a record is a

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"time"
 )
@@ -10,6 +11,8 @@ import (
 type Entry struct {
 	Payload []byte  // the record's bytes, at most 16 MiB; they may be used again after done
 	Sinks   SinkSet // who gets it
+
+	received int64 // of a copy: when the record was received; 0 for a new record
 }
 
 // Batch is what is stored together: all of it or nothing.
@@ -51,6 +54,7 @@ func (b *Batch) size() (int, error) {
 type group struct {
 	buf   []byte
 	next  uint64 // seq after its last record
+	size  int64  // on the disk
 	dones []func(error)
 	full  chan struct{} // closed when the group is taken; made by the first Append that waits for it
 }
@@ -97,6 +101,10 @@ func (s *Spool) offer(b *Batch, size int, now int64, done func(error)) (full cha
 		return nil, ErrClosed
 	case b.Term != 0 && b.Term != s.term:
 		return nil, ErrTerm
+	case len(b.Records) > 0 && s.low:
+		return nil, fmt.Errorf("append batch: %w", ErrFull)
+	case len(b.Records) > 0 && s.opt.Cap > 0 && s.bytes+int64(len(g.buf)+size) > s.opt.Cap:
+		return nil, fmt.Errorf("append batch: %w of %d bytes", ErrCap, s.opt.Cap)
 	}
 	if len(g.buf) > 0 && len(g.buf)+size > s.opt.GroupSize {
 		if g.full == nil {
@@ -115,6 +123,9 @@ func (s *Spool) offer(b *Batch, size int, now int64, done func(error)) (full cha
 	}
 	for i := range b.Records {
 		h := header{kind: kindRecord, num: n, seq: s.next, a: uint64(now), b: uint64(b.Records[i].Sinks)}
+		if r := b.Records[i].received; r != 0 {
+			h.a, h.flags = uint64(r), flagCopy
+		}
 		g.buf = appendFrame(g.buf, h, b.Records[i].Payload)
 		s.next++
 	}
@@ -206,9 +217,9 @@ func (s *Spool) take(next *group) *group {
 		if known.name != k.name {
 			g.buf = appendName(g.buf, kindSink, i, k.name)
 		}
-		if known.cursor != k.cursor || known.settled != k.settled || known.lost != k.lost {
+		if known.cursor != k.cursor || known.settled != k.settled || known.died != k.died || known.lost != k.lost {
 			h := header{kind: kindSettle, num: uint32(i), seq: k.cursor, a: k.settled, b: k.lost}
-			g.buf = appendFrame(g.buf, h, nil)
+			g.buf = appendFrame(g.buf, h, binary.AppendUvarint(nil, k.died))
 		}
 	}
 	return g

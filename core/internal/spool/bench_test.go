@@ -116,7 +116,7 @@ func BenchmarkReadSettle(b *testing.B) {
 			b.Fatal(err)
 		}
 		n += len(l.Records)
-		if err := s.Settle(id, l.Records[len(l.Records)-1].Seq, len(l.Records)); err != nil {
+		if err := s.Settle(id, l.Records[len(l.Records)-1].Seq, len(l.Records), 0); err != nil {
 			b.Fatal(err)
 		}
 		l.Release()

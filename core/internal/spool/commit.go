@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"crypto/cipher"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -16,6 +17,8 @@ type segment struct {
 	salt uint32
 	name string // base name
 	made int64  // unix ns; about the time of its first record
+
+	aead cipher.AEAD // of a sealed segment; nil for others
 
 	end  int64  // guarded by Spool.mu: bytes that are the log; all of them synced
 	last uint64 // guarded by Spool.mu: no record in it has a higher seq
@@ -45,8 +48,11 @@ func (s *Spool) commit(force bool) error {
 	for _, done := range behind {
 		done(fmt.Errorf("write group: %w", ErrTerm))
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		s.prune()
+	case isFull(err) && s.spend():
+		return errors.Join(err, s.commit(false)) // what is left to write are the cursors
 	}
 	return err
 }
@@ -80,12 +86,26 @@ func (s *Spool) write(g *group) error {
 			}
 			continue
 		}
-		g.buf = seal(g.buf, seg.salt, g.next)
-		if err = s.put(seg, g.buf); err == nil || isFull(err) {
+		whole := s.finished(g, seg)
+		g.size = int64(len(whole))
+		if err = s.put(seg, whole); err == nil || isFull(err) {
 			return err
 		}
 	}
 	return err
+}
+
+// finished is the group as it stands in the segment: sealed where the segment is, with checksums and trailer.
+func (s *Spool) finished(g *group, seg *segment) []byte {
+	if s.sealer == nil {
+		g.buf = seal(g.buf, seg.salt, g.next)
+		return g.buf
+	}
+	s.sealed = seal(s.sealer.all(s.sealed[:0], g.buf), seg.salt, g.next)
+	if cap(s.sealed) > 2*s.opt.GroupSize+maxPosition {
+		defer func() { s.sealed = nil }() // one large batch must not hold its memory for ever
+	}
+	return s.sealed
 }
 
 // put writes buf at the end of the segment and syncs it.
@@ -148,8 +168,10 @@ func (s *Spool) roll() (*segment, error) {
 	if err != nil {
 		return nil, diskError("make segment", err)
 	}
-	head := s.head(seg)
-	_, err = f.WriteAt(head, 0)
+	head, err := s.head(seg)
+	if err == nil {
+		_, err = f.WriteAt(head, 0)
+	}
 	if err == nil {
 		err = f.Sync()
 	}
@@ -166,8 +188,8 @@ func (s *Spool) roll() (*segment, error) {
 	return seg, nil
 }
 
-// head is the first group of a segment: the state of the log before it, twice.
-func (s *Spool) head(seg *segment) []byte {
+// head is the first group of a segment: its key where it is sealed, and the state of the log before it, twice.
+func (s *Spool) head(seg *segment) (head []byte, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := header{kind: kindSnapshot, seq: s.state.next, a: uint64(seg.made)}
@@ -176,13 +198,21 @@ func (s *Spool) head(seg *segment) []byte {
 	}
 	payload := s.state.encode()
 	buf := appendFrame(appendFrame(nil, h, payload), h, payload)
-	return seal(buf, seg.salt, s.state.next)
+	if s.sealer = nil; s.opt.Seal {
+		if s.sealer, head, err = newSealer(s.opt.Key, seg.salt); err != nil {
+			return nil, err
+		}
+		seg.aead = s.sealer.aead
+		buf = s.sealer.all(head, buf)
+	}
+	return seal(buf, seg.salt, s.state.next), nil
 }
 
 func (s *Spool) adopt(seg *segment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	seg.last = s.state.next - 1
+	s.bytes += seg.end
 	s.segments = append(s.segments, seg)
 }
 
@@ -201,7 +231,9 @@ func (s *Spool) publish(g *group) {
 		s.state.apply(h, g.buf[at+headerSize:end], true)
 		at = end
 	}
-	seg.end += int64(len(g.buf))
+	s.state.next = max(s.state.next, g.next)
+	seg.end += g.size
+	s.bytes += g.size
 	seg.last = s.state.next - 1
 	for i := range s.state.sinks {
 		if k := &s.state.sinks[i]; k.last != before[i].last {
@@ -258,7 +290,8 @@ func (s *Spool) needless(now time.Time) *segment {
 			return nil
 		}
 	}
-	if s.opt.Keep > 0 && now.Sub(unixTime(s.segments[1].made)) < s.opt.Keep {
+	young := s.opt.Keep > 0 && now.Sub(unixTime(s.segments[1].made)) < s.opt.Keep
+	if young && (s.opt.KeepSize <= 0 || s.bytes <= s.opt.KeepSize) {
 		return nil
 	}
 	return seg
@@ -267,6 +300,7 @@ func (s *Spool) needless(now time.Time) *segment {
 func (s *Spool) dropOldest() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.bytes -= s.segments[0].end
 	s.segments = append([]*segment(nil), s.segments[1:]...)
 }
 

@@ -36,6 +36,8 @@ type DeadLetter struct {
 	Attempts int
 	Reason   string // no patient data
 	Payload  []byte // the record; it belongs to the caller
+
+	file string // that it is in
 }
 
 // deadFile is one file of dead letters; end is where its good frames end.
@@ -43,6 +45,14 @@ type deadFile struct {
 	name string
 	salt uint32
 	end  int64
+	open int // letters in it that nobody has closed
+}
+
+// deadKey names one letter: the same record may be given up again after a requeue.
+type deadKey struct {
+	sink string
+	seq  uint64
+	died int64 // unix ns
 }
 
 // deadLog appends dead letters to its own files, each synced before anybody is told.
@@ -51,12 +61,16 @@ type deadLog struct {
 	disk disk
 	log  *slog.Logger
 	bad  *quarantine
+	key  []byte
+	seal bool
 
 	mu    sync.Mutex
 	files []deadFile                     // guarded by mu: oldest first
+	seals *sealer                        // guarded by mu: of cur; nil when it is not sealed
 	cur   file                           // guarded by mu: the last of files, nil when the next letter begins a new one
 	top   uint32                         // guarded by mu: highest number
-	count map[string]uint64              // guarded by mu: letters by sink
+	count map[string]uint64              // guarded by mu: open letters by sink
+	done  map[deadKey]bool               // guarded by mu: closed letters whose files are still there
 	again map[string]map[uint64]struct{} // guarded by mu: letters whose records were not settled when the spool was opened
 	buf   []byte                         // guarded by mu
 }
@@ -66,7 +80,8 @@ func (d *deadLog) open(s *Spool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.dir, d.disk, d.log, d.bad = filepath.Join(s.dir, deadDir), s.disk, s.log, &s.bad
-	d.count, d.again = map[string]uint64{}, map[string]map[uint64]struct{}{}
+	d.key, d.seal = s.opt.Key, s.opt.Seal
+	d.count, d.again, d.done = map[string]uint64{}, map[string]map[uint64]struct{}{}, map[deadKey]bool{}
 	cursors := map[string]uint64{}
 	for _, k := range s.sinks {
 		cursors[k.name] = k.cursor
@@ -75,15 +90,27 @@ func (d *deadLog) open(s *Spool) error {
 	if err != nil {
 		return err
 	}
+	in := map[deadKey]int{} // the file of each letter
 	for _, info := range infos {
-		if err := d.load(info, cursors); err != nil {
+		if err := d.load(info, in); err != nil {
 			return err
+		}
+	}
+	for k, file := range in {
+		if d.done[k] {
+			continue
+		}
+		d.count[k.sink]++
+		d.files[file].open++
+		if k.seq > cursors[k.sink] {
+			d.remember(k.sink, k.seq)
 		}
 	}
 	return nil
 }
 
-func (d *deadLog) load(info fs.FileInfo, cursors map[string]uint64) error {
+// load notes the letters of a file, and those that it closes.
+func (d *deadLog) load(info fs.FileInfo, in map[deadKey]int) error {
 	var num uint32
 	f := deadFile{name: info.Name(), end: info.Size()}
 	if n, err := fmt.Sscanf(f.name, deadPattern, &num, &f.salt); err != nil || n != 2 || !strings.HasSuffix(f.name, deadSuffix) {
@@ -91,13 +118,17 @@ func (d *deadLog) load(info fs.FileInfo, cursors map[string]uint64) error {
 	}
 	d.top = max(d.top, num)
 	d.files = append(d.files, f)
-	err := d.scan(f, func(l *DeadLetter) bool {
-		d.count[l.Sink]++
-		if l.Seq > cursors[l.Sink] {
-			d.remember(l.Sink, l.Seq)
+	err := d.scan(f, func(fr *frame) bool {
+		if l, ok := decodeDead(fr); ok {
+			in[l.key()] = len(d.files) - 1
+		} else if k, ok := decodeClosed(fr); ok {
+			d.done[k] = true
 		}
 		return true
 	})
+	if errors.Is(err, ErrKey) {
+		return err
+	}
 	if err != nil {
 		d.log.Error("dead letters not readable", "file", f.name, "err", err)
 	}
@@ -111,13 +142,13 @@ func (d *deadLog) remember(sink string, seq uint64) {
 	d.again[sink][seq] = struct{}{}
 }
 
-// scan calls yield with each good letter of the file until it returns false.
-func (d *deadLog) scan(f deadFile, yield func(*DeadLetter) bool) error {
+// scan calls yield with each good frame of the file until it returns false.
+func (d *deadLog) scan(f deadFile, yield func(*frame) bool) error {
 	src, err := d.disk.Open(filepath.Join(d.dir, f.name), os.O_RDONLY)
 	if err != nil {
 		return err
 	}
-	c := scanner{src: src, salt: f.salt, end: f.end}
+	c := scanner{src: src, salt: f.salt, end: f.end, master: d.key}
 	c.bad = func(b span) {
 		if b.to < f.end || !c.short { // a torn end was never acknowledged
 			d.bad.take(src, f.name, b)
@@ -128,18 +159,33 @@ func (d *deadLog) scan(f deadFile, yield func(*DeadLetter) bool) error {
 		if err != nil || !ok {
 			return errors.Join(err, src.Close())
 		}
-		if l, ok := decodeDead(&fr); ok && !yield(l) {
+		if !yield(&fr) {
 			return src.Close()
 		}
 	}
 }
 
+func (l *DeadLetter) key() deadKey { return deadKey{l.Sink, l.Seq, l.Died.UnixNano()} }
+
 func decodeDead(f *frame) (*DeadLetter, bool) {
+	if f.kind != kindDead {
+		return nil, false
+	}
 	r := reading{b: f.payload}
 	l := &DeadLetter{Seq: f.seq, Received: unixTime(int64(f.a)), Died: unixTime(int64(f.b)), Attempts: int(r.uvarint())}
 	l.Sink, l.Device, l.Reason = string(r.bytes()), string(r.bytes()), string(r.bytes())
 	l.Payload = append([]byte{}, r.b...)
-	return l, f.kind == kindDead && !r.bad
+	return l, !r.bad
+}
+
+// decodeClosed reads the mark that closes a letter: its sink, what became of it and why, each with its length.
+func decodeClosed(f *frame) (deadKey, bool) {
+	if f.kind != kindClosed {
+		return deadKey{}, false
+	}
+	r := reading{b: f.payload}
+	k := deadKey{sink: string(r.bytes()), seq: f.seq, died: int64(f.b)}
+	return k, !r.bad
 }
 
 // Dead keeps the record as a dead letter of the sink, with reason (no patient data; cut at 4 KiB) and the number of
@@ -157,7 +203,11 @@ func (s *Spool) Dead(ctx context.Context, sink SinkID, ref Ref, reason string, a
 	if len(reason) > maxReason {
 		reason = strings.ToValidUTF8(reason[:maxReason], "")
 	}
-	return s.dead.keep(sink, name, &ref, reason, attempts)
+	err = s.dead.keep(sink, name, &ref, reason, attempts)
+	if isFull(err) && s.spend() {
+		err = s.dead.keep(sink, name, &ref, reason, attempts)
+	}
+	return err
 }
 
 func (s *Spool) sinkName(id SinkID) (string, error) {
@@ -189,7 +239,50 @@ func (d *deadLog) keep(sink SinkID, name string, ref *Ref, reason string, attemp
 		return fmt.Errorf("keep dead letter: %w", err)
 	}
 	d.count[name]++
+	d.files[len(d.files)-1].open++
 	return nil
+}
+
+// closeLetter notes that a letter is dealt with, durably, and deletes files in which none is left. It is false for a letter
+// that is not there or was closed before.
+func (d *deadLog) closeLetter(sink SinkID, l *DeadLetter, how, why string) (bool, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	k := l.key()
+	if d.done[k] || d.count[l.Sink] == 0 {
+		return false, nil
+	}
+	p := appendBytes(appendBytes(appendBytes(nil, []byte(l.Sink)), []byte(how)), []byte(why))
+	h := header{kind: kindClosed, num: uint32(sink), seq: l.Seq, b: uint64(k.died)}
+	if err := d.append(appendFrame(nil, h, p)); err != nil {
+		return false, fmt.Errorf("close dead letter: %w", err)
+	}
+	d.done[k] = true
+	d.count[l.Sink]--
+	for i := range d.files {
+		if d.files[i].name == l.file {
+			d.files[i].open--
+		}
+	}
+	d.prune()
+	return true, nil
+}
+
+// prune deletes the oldest files while no letter in them is open. What they close is in them or in files before them.
+func (d *deadLog) prune() {
+	for len(d.files) > 1 && d.files[0].open == 0 {
+		if err := d.disk.Remove(filepath.Join(d.dir, d.files[0].name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			d.log.Debug("file of dead letters not deleted yet", "file", d.files[0].name, "err", err)
+			return
+		}
+		d.files = append([]deadFile(nil), d.files[1:]...)
+	}
+}
+
+func (d *deadLog) isDone(k deadKey) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.done[k]
 }
 
 // append writes and syncs one frame; a file that failed is given up, and a new one tried once.
@@ -198,9 +291,12 @@ func (d *deadLog) append(buf []byte) error {
 	for range 2 {
 		if err = d.room(int64(len(buf))); err == nil {
 			f := &d.files[len(d.files)-1]
-			sealHeaders(buf, f.salt)
-			if err = d.put(f, buf); err == nil {
-				f.end += int64(len(buf))
+			whole := buf
+			if d.seals != nil {
+				whole = d.seals.all(nil, buf)
+			}
+			sealHeaders(whole, f.salt)
+			if err = d.put(f, whole); err == nil {
 				return nil
 			}
 		}
@@ -217,6 +313,7 @@ func (d *deadLog) put(f *deadFile, buf []byte) error {
 		err = d.cur.Sync()
 	}
 	if err == nil {
+		f.end += int64(len(buf))
 		return nil
 	}
 	if cerr := errors.Join(d.closeCurrent(), d.disk.Truncate(filepath.Join(d.dir, f.name), f.end)); cerr != nil {
@@ -249,7 +346,22 @@ func (d *deadLog) room(n int64) error {
 		return diskError("make file of dead letters", errors.Join(err, cur.Close(), d.disk.Remove(path)))
 	}
 	d.cur, d.files = cur, append(d.files, f)
-	return nil
+	return d.begin()
+}
+
+// begin writes the key of a file that is to be sealed.
+func (d *deadLog) begin() error {
+	if d.seals = nil; !d.seal {
+		return nil
+	}
+	f := &d.files[len(d.files)-1]
+	seals, head, err := newSealer(d.key, f.salt)
+	if err != nil {
+		return err
+	}
+	d.seals = seals
+	sealHeaders(head, f.salt)
+	return d.put(f, head)
 }
 
 func (d *deadLog) closeCurrent() error {
@@ -279,14 +391,17 @@ func (d *deadLog) list() []deadFile {
 	return append([]deadFile(nil), d.files...)
 }
 
-// DeadLetters goes through the sink's dead letters, oldest first, as they are at the call; an empty name means those
+// DeadLetters goes through the sink's open dead letters, oldest first, as they are at the call; an empty name means those
 // of all sinks. A file that cannot be read gives an error, and the next one follows. Called by commands of an operator.
 func (s *Spool) DeadLetters(sink string) iter.Seq2[*DeadLetter, error] {
 	return func(yield func(*DeadLetter, error) bool) {
 		for _, f := range s.dead.list() {
 			more := true
-			err := s.dead.scan(f, func(l *DeadLetter) bool {
-				more = sink != "" && l.Sink != sink || yield(l, nil)
+			err := s.dead.scan(f, func(fr *frame) bool {
+				if l, ok := decodeDead(fr); ok && (sink == "" || l.Sink == sink) && !s.dead.isDone(l.key()) {
+					l.file = f.name
+					more = yield(l, nil)
+				}
 				return more
 			})
 			if err != nil && more {
@@ -297,4 +412,40 @@ func (s *Spool) DeadLetters(sink string) iter.Seq2[*DeadLetter, error] {
 			}
 		}
 	}
+}
+
+// Requeue puts the record of a dead letter in once more for its sink, and closes the letter when that is on the disk. The
+// letter comes from DeadLetters; one that was closed meanwhile is left alone. ErrUnknownSink: its sink is not registered.
+func (s *Spool) Requeue(ctx context.Context, l *DeadLetter) error {
+	id, ok := s.sinkID(l.Sink)
+	if !ok {
+		return fmt.Errorf("requeue dead letter: %w", ErrUnknownSink)
+	}
+	if s.dead.isDone(l.key()) {
+		return nil
+	}
+	ref := Ref{Device: l.Device, Received: l.Received.UnixNano(), Payload: l.Payload}
+	if err := s.putCopies(ctx, []Ref{ref}, id); err != nil {
+		return fmt.Errorf("requeue dead letter: %w", err)
+	}
+	_, err := s.dead.closeLetter(id, l, "requeued", "") // Rule 18: the copy is on the disk
+	return err
+}
+
+// Drop closes a dead letter for good, with the operator's reason. Its bytes go when no letter in its file is open.
+func (s *Spool) Drop(l *DeadLetter, why string) error {
+	id, _ := s.sinkID(l.Sink) // a sink that is gone has letters, too
+	_, err := s.dead.closeLetter(id, l, "dropped", why)
+	return err
+}
+
+func (s *Spool) sinkID(name string) (SinkID, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.sinks {
+		if s.sinks[i].name == name {
+			return SinkID(i), true
+		}
+	}
+	return 0, false
 }

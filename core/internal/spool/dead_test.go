@@ -33,7 +33,7 @@ func TestDeadLettersSurviveRestart(t *testing.T) {
 	for _, err := range []error{
 		s.Dead(t.Context(), a, refs[1], "no such column", 1),
 		s.Dead(t.Context(), b, refs[0], strings.Repeat("é", maxReason), 5),
-		s.Settle(a, refs[1].Seq, 2),
+		s.Settle(a, refs[1].Seq, 2, 1),
 	} {
 		if err != nil {
 			t.Fatal(err)

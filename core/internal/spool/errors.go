@@ -10,6 +10,8 @@ import (
 var (
 	// ErrFull says that the disk has no room. Nothing was stored; it may be tried again when there is space.
 	ErrFull = errors.New("disk is full")
+	// ErrCap says that the spool has reached Options.Cap. Nothing was stored; it passes when the sinks have taken more.
+	ErrCap = errors.New("spool is at its cap")
 	// ErrDisk says that the disk failed to write or to sync. Nothing was acknowledged; it may be tried again.
 	ErrDisk = errors.New("disk failed")
 	// ErrTerm says that a group before this batch was not written, see Spool.Term. Nothing was stored.

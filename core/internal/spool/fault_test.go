@@ -20,7 +20,13 @@ type ledger struct {
 	next    int             // number of the next record
 	ackedTo int             // number after the last acknowledged record
 
-	nameless bool // the device's name is lost, and with it its position
+	nameless bool   // the device's name is lost, and with it its position
+	key      []byte // of a sealed spool
+}
+
+// options are those of a small spool on d.
+func (l *ledger) options(d *memDisk) Options {
+	return Options{disk: d.disk(), SegmentSize: 4 << 10, Seal: l.key != nil, Key: l.key}
 }
 
 func newLedger() *ledger { return &ledger{sent: map[string]bool{}, settled: map[string]bool{}} }
@@ -103,14 +109,14 @@ func (l *ledger) settle(s *Spool, id SinkID, rnd *rand.Rand) {
 	for _, ref := range lease.Records {
 		l.settled[string(ref.Payload)] = true
 	}
-	_ = s.Settle(id, lease.Records[len(lease.Records)-1].Seq, len(lease.Records))
+	_ = s.Settle(id, lease.Records[len(lease.Records)-1].Seq, len(lease.Records), 0)
 	lease.Release()
 }
 
 // check opens what is left and holds it against the ledger.
 func (l *ledger) check(t testing.TB, d *memDisk) error {
 	t.Helper()
-	s, err := Open("data/spool", Options{disk: d.disk(), SegmentSize: 4 << 10})
+	s, err := Open("data/spool", l.options(d))
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
@@ -176,11 +182,12 @@ func (l *ledger) resume(s *Spool) {
 	}
 }
 
-func powerCuts(t *testing.T, seed uint64, lie bool) error {
+func powerCuts(t *testing.T, seed uint64, lie bool, key []byte) error {
 	rnd := rand.New(rand.NewPCG(4, seed))
 	d := newMemDisk()
 	d.lie = lie
 	l := newLedger()
+	l.key = key
 	for range 5 {
 		cut := d.ops + 1 + rnd.IntN(150)
 		d.fail = func(n int, _ string) error {
@@ -189,7 +196,7 @@ func powerCuts(t *testing.T, seed uint64, lie bool) error {
 			}
 			return nil
 		}
-		if s, err := Open("data/spool", Options{disk: d.disk(), SegmentSize: 4 << 10}); err == nil {
+		if s, err := Open("data/spool", l.options(d)); err == nil {
 			l.resume(s)
 			l.work(t, s, rnd, 30)
 		}
@@ -205,7 +212,7 @@ func powerCuts(t *testing.T, seed uint64, lie bool) error {
 				}
 				return nil
 			}
-			if s, err := Open("data/spool", Options{disk: d.disk()}); err == nil {
+			if s, err := Open("data/spool", l.options(d)); err == nil {
 				s.Close()
 			}
 			d = d.crash(rnd, false)
@@ -220,7 +227,7 @@ func powerCuts(t *testing.T, seed uint64, lie bool) error {
 
 func TestPowerCutLosesNothingAcknowledged(t *testing.T) {
 	for seed := range uint64(300) {
-		if err := powerCuts(t, seed, false); err != nil {
+		if err := powerCuts(t, seed, false, nil); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 	}
@@ -229,7 +236,7 @@ func TestPowerCutLosesNothingAcknowledged(t *testing.T) {
 // The check must see a disk that says synced and is not: this is what acknowledging before the sync would be.
 func TestPowerCutTestCanFail(t *testing.T) {
 	for seed := range uint64(20) {
-		if powerCuts(t, seed, true) != nil {
+		if powerCuts(t, seed, true, nil) != nil {
 			return
 		}
 	}
@@ -264,7 +271,7 @@ func nthFails(t *testing.T, op string, n, length int, cause error) error {
 	}
 	l := newLedger()
 	for range 3 {
-		s, err := Open("data/spool", Options{disk: d.disk(), SegmentSize: 4 << 10})
+		s, err := Open("data/spool", l.options(d))
 		if err != nil {
 			continue // the environment failed: the next start finds it well
 		}

@@ -24,15 +24,21 @@ const (
 	kindSnapshot kind = 1 + iota // num: number of the segment before; seq: next seq; a: made, unix ns; b: end of the segment before; payload: state
 	kindRecord                   // num: device; seq; a: received, unix ns; b: SinkSet; payload: the record
 	kindPosition                 // num: device; a: 1, or 0 for a position that was forgotten; payload: the position
-	kindSettle                   // num: sink; seq: cursor; a: records settled ever; b: records lost to damage ever
+	kindSettle                   // num: sink; seq: cursor; a: records settled ever; b: records lost to damage ever; payload: dead letters among the settled, uvarint
 	kindSink                     // num: sink; payload: its name
 	kindDevice                   // num: device; payload: its name
 	kindTrailer                  // seq: next seq; a: bytes of the group without the trailer; b: CRC-32C of them
 	kindDead                     // num: sink; seq; a: received; b: when it was given up, unix ns; payload: see dead.go
+	kindKey                      // payload: the data key of the file, see sealing.go; first in a sealed file, twice
+	kindClosed                   // num: sink; seq; b: when the letter was given up; payload: see dead.go
 )
 
-// flagSealed is set where the payload is encrypted. No version writes it yet, and a reader sets such a frame aside.
-const flagSealed = 1
+// flagSealed is set where the payload is encrypted; a reader without the key sets such a frame aside.
+// flagCopy is set on a record that was put in once more for some sinks; the record itself is elsewhere, or was.
+const (
+	flagSealed = 1
+	flagCopy   = 2
+)
 
 var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -18,7 +18,7 @@ func TestSettleMarksAreDurableWithoutIntake(t *testing.T) {
 		if err := s.put(batch("d", 1, "1", "2", "3")); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Settle(id, 2, 2); err != nil {
+		if err := s.Settle(id, 2, 2, 0); err != nil {
 			t.Fatal(err)
 		}
 		before := d.crash(nil, true)
@@ -62,7 +62,7 @@ func TestRestartsLeaveNothingBehind(t *testing.T) {
 		refs := drain(t, s.Spool, id)
 		same(t, payloads(refs), want)
 		if i%3 == 2 {
-			if err := s.Settle(id, refs[1].Seq, 2); err != nil {
+			if err := s.Settle(id, refs[1].Seq, 2, 0); err != nil {
 				t.Fatal(err)
 			}
 			want = want[2:]
@@ -116,7 +116,7 @@ func TestBacklogIsRightAfterDamage(t *testing.T) {
 	if len(refs) != len(l.acked)-1 {
 		t.Fatalf("%d records of %d", len(refs), len(l.acked))
 	}
-	if err := s.Settle(0, refs[len(refs)-1].Seq, len(refs)); err != nil {
+	if err := s.Settle(0, refs[len(refs)-1].Seq, len(refs), 0); err != nil {
 		t.Fatal(err)
 	}
 	if st := s.Stats(); st.Sinks[0].Backlog != 0 || st.Quarantined != 1 {

@@ -64,7 +64,8 @@ func (l *Lease) finish() {
 type Reader struct {
 	s     *Spool
 	id    SinkID
-	seg   *segment // nil before the first
+	want  func(f *frame) bool // chooses the records; nil: those for the sink
+	seg   *segment            // nil before the first
 	src   file
 	scan  scanner
 	after uint64   // records up to here are leased or not wanted
@@ -185,7 +186,6 @@ func (r *Reader) remember(m mark) {
 
 // fill adds records to l until it is full or the synced log ends.
 func (r *Reader) fill(l *Lease, maxRecords, maxBytes int) error {
-	bit := uint64(1) << r.id
 	for len(l.Records) < maxRecords {
 		f, ok, err := r.scan.next()
 		if err != nil {
@@ -202,7 +202,7 @@ func (r *Reader) fill(l *Lease, maxRecords, maxBytes int) error {
 		if f.kind != kindRecord || f.seq <= r.after {
 			continue
 		}
-		if f.b&bit != 0 {
+		if r.wants(&f) {
 			if len(l.Records) > 0 && len(l.buf)+len(f.payload) > maxBytes {
 				r.scan.off = f.off
 				return nil
@@ -212,6 +212,13 @@ func (r *Reader) fill(l *Lease, maxRecords, maxBytes int) error {
 		r.after = f.seq
 	}
 	return nil
+}
+
+func (r *Reader) wants(f *frame) bool {
+	if r.want != nil {
+		return r.want(f)
+	}
+	return f.b>>r.id&1 == 1
 }
 
 // failed counts an error of reading; after the last of a series the place is read stubbornly.
@@ -285,7 +292,7 @@ func (r *Reader) jump(seg *segment, off int64) error {
 			return fmt.Errorf("open segment: %w: %w", ErrDisk, err)
 		}
 		r.src, r.seg = src, seg
-		r.scan = scanner{src: src, salt: seg.salt, buf: r.scan.buf[:0]}
+		r.scan = scanner{src: src, salt: seg.salt, master: r.s.opt.Key, aead: seg.aead, buf: r.scan.buf[:0], plain: r.scan.plain}
 		r.scan.bad = func(b span) { r.s.bad.take(src, seg.name, b) }
 	}
 	r.scan.at(off, r.s.end(seg))

@@ -41,11 +41,12 @@ func (s *Spool) recover() error {
 	}
 	for _, f := range chain {
 		s.segments = append(s.segments, f.segment)
+		s.bytes += f.end
 	}
 	s.next = s.state.next
 	for i := range s.state.sinks {
 		k := &s.state.sinks[i]
-		s.sinks = append(s.sinks, liveSink{name: k.name, cursor: k.cursor, settled: k.settled, lost: k.lost})
+		s.sinks = append(s.sinks, liveSink{name: k.name, cursor: k.cursor, settled: k.settled, died: k.died, lost: k.lost})
 	}
 	for i := range s.state.devices {
 		s.devices = append(s.devices, s.state.devices[i].name)
@@ -96,9 +97,15 @@ func (s *Spool) inspect(f *found) error {
 	if err != nil {
 		return fmt.Errorf("open segment: %w", err)
 	}
-	c := scanner{src: src, salt: f.salt, end: f.size, stubborn: true}
+	c := scanner{src: src, salt: f.salt, end: f.size, stubborn: true, master: s.opt.Key}
 	for {
 		fr, ok, err := c.next()
+		if errors.Is(err, ErrKey) {
+			return errors.Join(err, src.Close())
+		}
+		if f.aead = c.aead; ok && err == nil && fr.kind == kindKey {
+			continue
+		}
 		if err != nil || !ok || fr.kind != kindSnapshot {
 			break
 		}
@@ -190,7 +197,7 @@ func (s *Spool) replay(f *found, newest bool) error {
 	if err != nil {
 		return fmt.Errorf("open segment: %w", err)
 	}
-	r := &replaying{s: s, f: f, src: src, last: newest, again: scanner{src: src, salt: f.salt, end: f.end, stubborn: true}}
+	r := &replaying{s: s, f: f, src: src, last: newest, again: s.scanner(f, src)}
 	if newest && f.size > 0 {
 		// What a killed process wrote and did not sync is in the page cache: only now it may be relied on.
 		if err := src.Sync(); err != nil {
@@ -202,6 +209,11 @@ func (s *Spool) replay(f *found, newest bool) error {
 		s.unsure = true
 	}
 	return src.Close()
+}
+
+// scanner reads a segment from its start, whatever it takes.
+func (s *Spool) scanner(f *found, src file) scanner {
+	return scanner{src: src, salt: f.salt, end: f.end, stubborn: true, master: s.opt.Key, aead: f.aead}
 }
 
 // replaying is the reading of one segment, group by group.
@@ -218,7 +230,7 @@ type replaying struct {
 }
 
 func (r *replaying) run() error {
-	c := scanner{src: r.src, salt: r.f.salt, end: r.f.end, stubborn: true}
+	c := r.s.scanner(r.f, r.src)
 	c.bad = func(b span) { r.bad = append(r.bad, b) }
 	for {
 		fr, ok, err := c.next()

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"bytes"
+	"crypto/cipher"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -41,6 +42,11 @@ type scanner struct {
 	stubborn bool // what cannot be read at the maxFails-th try counts as damaged, block by block
 	unread   bool // something counted so
 
+	master []byte      // key of sealed files; nil: there is none
+	aead   cipher.AEAD // of this file, once its key frame was met
+	raw    bool        // sealed payloads are given as they are
+	plain  []byte      // the last payload that was unsealed
+
 	buf  []byte // window of the file
 	base int64  // offset of buf[0]
 }
@@ -64,12 +70,39 @@ func (c *scanner) next() (frame, bool, error) {
 		}
 		f := frame{header: h, off: c.off, raw: raw, payload: raw[headerSize:]}
 		c.off += int64(len(raw))
-		if crc32.Checksum(f.payload, castagnoli) == h.sum && h.flags&flagSealed == 0 {
+		if crc32.Checksum(f.payload, castagnoli) != h.sum {
+			c.report(f.off, c.off)
+			continue
+		}
+		good, err := c.unlock(&f)
+		if err != nil {
+			c.off = f.off
+			return frame{}, false, err
+		}
+		if good {
 			return f, true, nil
 		}
 		c.report(f.off, c.off)
 	}
 	return frame{}, false, nil
+}
+
+// unlock takes the file's key from its frame, and makes a sealed payload plain; false means that it cannot.
+func (c *scanner) unlock(f *frame) (good bool, err error) {
+	switch {
+	case c.raw:
+		return true, nil
+	case f.kind == kindKey:
+		if c.aead == nil {
+			c.aead, err = openKey(c.master, c.salt, f.payload)
+		}
+		return err == nil, err
+	case f.flags&flagSealed == 0:
+		return true, nil
+	}
+	c.plain, good = unseal(c.aead, c.plain[:0], c.salt, &f.header, f.payload)
+	f.payload = c.plain
+	return good, nil
 }
 
 // skip moves off to the next header after it and reports what lies between.

@@ -16,6 +16,11 @@ type Options struct {
 	GroupSize   int           // bytes that gather for one fsync before Append waits; default 2 MiB
 	Flush       time.Duration // how long settle marks may wait for a group of records; default 50 ms
 	Keep        time.Duration // how long a segment is kept after its last record was delivered everywhere; default 0
+	KeepSize    int64         // bytes of the log above which a delivered segment is not kept; default Cap less two segments, or no bound
+	Cap         int64         // bytes of the log at which no more records are taken (ErrCap); default no bound
+	Reserve     int64         // bytes of a file that keeps room for cursors and dead letters on a full disk; default none
+	Seal        bool          // new files are encrypted with Key
+	Key         []byte        // master key of 32 bytes; without it nothing that is sealed can be opened (ErrKey)
 	Blobs       string        // folder of the attachments; default "blobs" beside the spool's folder
 	Log         *slog.Logger  // default: nothing is logged
 
@@ -34,6 +39,9 @@ func (o *Options) setDefaults(dir string) {
 	}
 	if o.Blobs == "" {
 		o.Blobs = filepath.Join(filepath.Dir(filepath.Clean(dir)), "blobs")
+	}
+	if o.KeepSize <= 0 && o.Cap > 0 {
+		o.KeepSize = max(o.Cap-2*o.SegmentSize, 1)
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -67,19 +75,25 @@ type Spool struct {
 	gather   *group                // guarded by mu: takes what is appended
 	segments []*segment            // guarded by mu: oldest first; the newest is written to when cur is open
 	waiters  [maxSinks]([]*waiter) // guarded by mu: readers at the end of the log
+	bytes    int64                 // guarded by mu: of the segments
+	low      bool                  // guarded by mu: the reserve is spent, and no records are taken until it is there again
 	stopped  bool                  // guarded by mu: no more is taken
 	unsure   bool                  // set by Open: part of the log could not be read, and the state may be old
 
+	reserved bool // guarded by mu: the reserve is there
+
 	// The rest belongs to the goroutine of Run.
-	spare *group
-	cur   file   // the newest segment, nil when the next group begins a new one
-	top   uint32 // highest number that a segment ever had
+	spare  *group
+	sealer *sealer // of the newest segment; nil when it is not sealed
+	sealed []byte  // the group that was sealed last, for its memory
+	cur    file    // the newest segment, nil when the next group begins a new one
+	top    uint32  // highest number that a segment ever had
 }
 
 // liveSink is a sink's name and cursor as the program knows them.
 type liveSink struct {
-	name                  string
-	cursor, settled, lost uint64
+	name                        string
+	cursor, settled, died, lost uint64
 }
 
 // Open reads what the folder dir holds and makes what is missing. It starts nothing and writes no record: the caller
@@ -87,6 +101,9 @@ type liveSink struct {
 // cannot be made, read or synced. Only one Spool may be open on a folder; the host's lock on its data_dir sees to it.
 func Open(dir string, opt Options) (*Spool, error) {
 	opt.setDefaults(dir)
+	if opt.Seal && len(opt.Key) != keySize {
+		return nil, fmt.Errorf("open spool: %w: the key has %d bytes, not %d", ErrKey, len(opt.Key), keySize)
+	}
 	s := &Spool{
 		dir: dir, opt: opt, disk: opt.disk, log: opt.Log,
 		wake: make(chan struct{}, 1), marks: make(chan struct{}, 1),
@@ -100,6 +117,7 @@ func Open(dir string, opt Options) (*Spool, error) {
 	if err := s.recover(); err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
+	s.refill()
 	return s, nil
 }
 
@@ -123,15 +141,26 @@ func (s *Spool) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return s.finish()
 		}
-		if err := s.commit(false); err != nil && !armed {
+		s.refill()
+		err := s.commit(false)
+		switch low := s.isLow(); {
+		case armed:
+		case low:
+			flush.Reset(retryLow)
+			armed = true
+		case err != nil:
 			flush.Reset(retryMarks)
 			armed = true
 		}
 	}
 }
 
-// retryMarks is the pause before marks that could not be written are tried again without new records.
-const retryMarks = time.Second
+// retryMarks is the pause before marks that could not be written are tried again without new records; retryLow the one
+// before the reserve is, which writes as much as it can each time.
+const (
+	retryMarks = time.Second
+	retryLow   = 3 * time.Second
+)
 
 // finish writes the last group and an empty one, which proves to the next Open that all before it was synced.
 func (s *Spool) finish() error {
@@ -241,10 +270,11 @@ func (s *Spool) remind() {
 	}
 }
 
-// Settle says that all records for the sink up to seq upTo are delivered or dead, n of them since the last call. The
+// Settle says that all records for the sink up to seq upTo are delivered or dead: n since the last call, of which died are
+// dead letters. The
 // cursor moves at once for new readers, and durably with the next group, at most Options.Flush later: after a crash the
 // records of that time are delivered once more. A call for what is already settled does nothing.
-func (s *Spool) Settle(id SinkID, upTo uint64, n int) error {
+func (s *Spool) Settle(id SinkID, upTo uint64, n, died int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if int(id) >= len(s.sinks) {
@@ -256,6 +286,7 @@ func (s *Spool) Settle(id SinkID, upTo uint64, n int) error {
 	}
 	k.cursor = min(upTo, s.next-1)
 	k.settled += uint64(max(n, 0))
+	k.died += uint64(max(died, 0))
 	s.remind()
 	return nil
 }

@@ -141,7 +141,7 @@ func TestAppendReadSettleRestart(t *testing.T) {
 	if refs[0].Device != "ark-1" || refs[0].Received == 0 {
 		t.Fatalf("stamps %+v", refs[0])
 	}
-	if err := s.Settle(a, refs[1].Seq, 2); err != nil {
+	if err := s.Settle(a, refs[1].Seq, 2, 0); err != nil {
 		t.Fatal(err)
 	}
 	same(t, payloads(drain(t, s.Spool, a)), []string{"3"})
@@ -192,7 +192,7 @@ func TestReaderWaitsAndRewinds(t *testing.T) {
 			last := l.Records[len(l.Records)-1].Seq
 			n := len(l.Records)
 			l.Release()
-			if err := s.Settle(a, last, n); err != nil {
+			if err := s.Settle(a, last, n, 0); err != nil {
 				t.Error(err)
 			}
 		}
@@ -233,7 +233,7 @@ func TestRewindGivesUnsettledOnceMore(t *testing.T) {
 	same(t, payloads(all), want)
 	for _, n := range []int{0, 1, 7, 8, 50, 99} {
 		if n > 0 {
-			if err := s.Settle(a, all[n-1].Seq, 1); err != nil {
+			if err := s.Settle(a, all[n-1].Seq, 1, 0); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -258,14 +258,14 @@ func TestSegmentsAreDeletedOnlyWhenSettledEverywhere(t *testing.T) {
 		t.Fatalf("%d segments", n)
 	}
 	last := s.Stats().Records
-	_ = s.Settle(a, last, int(last))
+	_ = s.Settle(a, last, int(last), 0)
 	if err := s.put(batch("d", 0, "mark")); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(drain(t, s.Spool, b)); n != 80 {
 		t.Fatalf("%d records for b", n)
 	}
-	_ = s.Settle(b, last, int(last))
+	_ = s.Settle(b, last, int(last), 0)
 	if err := s.put(batch("d", 0, "mark")); err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,8 @@ type sinkState struct {
 	cursor   uint64
 	last     uint64 // seq of the newest record for it
 	appended uint64 // records for it ever
-	settled  uint64
+	settled  uint64 // of them, delivered or dead
+	died     uint64 // of these, dead
 	lost     uint64 // appended, and unreadable when its turn came
 }
 
@@ -67,7 +68,8 @@ func (s *state) apply(h header, payload []byte, trusted bool) {
 		}
 	case kindSettle:
 		if k := s.sink(h.num); k != nil && h.seq >= k.cursor {
-			k.cursor, k.settled, k.lost = h.seq, h.a, h.b
+			r := reading{b: payload}
+			k.cursor, k.settled, k.lost, k.died = h.seq, h.a, h.b, r.uvarint()
 		}
 	case kindSink:
 		if k := s.sink(h.num); k != nil {
@@ -79,7 +81,7 @@ func (s *state) apply(h header, payload []byte, trusted bool) {
 		}
 	case kindTrailer:
 		s.next = max(s.next, h.seq)
-	case kindSnapshot, kindDead:
+	case kindSnapshot, kindKey, kindDead, kindClosed:
 	}
 }
 
@@ -88,8 +90,10 @@ func (s *state) record(h header) {
 		return // the same group once more, after its first place could not be synced
 	}
 	s.next = h.seq + 1
-	s.records++
-	if d := s.device(h.num); d != nil {
+	if h.flags&flagCopy == 0 {
+		s.records++
+	}
+	if d := s.device(h.num); d != nil && h.flags&flagCopy == 0 {
 		d.records++
 		d.latest = int64(h.a)
 		if h.b == 0 {
@@ -136,7 +140,7 @@ func (s *state) encode() []byte {
 			k.cursor, k.lost = max(k.cursor, s.next-1), k.appended-k.settled
 		}
 		b = appendBytes(b, []byte(k.name))
-		for _, v := range [...]uint64{k.cursor, k.last, k.appended, k.settled, k.lost} {
+		for _, v := range [...]uint64{k.cursor, k.last, k.appended, k.settled, k.died, k.lost} {
 			b = binary.AppendUvarint(b, v)
 		}
 	}
@@ -163,7 +167,7 @@ func decodeState(next uint64, b []byte) (*state, bool) {
 	for n := r.count(maxSinks); n > 0; n-- {
 		s.sinks = append(s.sinks, sinkState{
 			name: string(r.bytes()), cursor: r.uvarint(), last: r.uvarint(),
-			appended: r.uvarint(), settled: r.uvarint(), lost: r.uvarint(),
+			appended: r.uvarint(), settled: r.uvarint(), died: r.uvarint(), lost: r.uvarint(),
 		})
 	}
 	for n := r.count(maxDevices); n > 0; n-- {

@@ -15,14 +15,15 @@ type Stats struct {
 	Devices     []DeviceStats
 }
 
-// SinkStats is a sink's part of Stats. Appended = Delivered + Dead + Backlog, but for records lost to damage.
+// SinkStats is a sink's part of Stats. Appended = Delivered + Dead + Closed + Backlog, but for records lost to damage.
 type SinkStats struct {
 	ID        SinkID
 	Name      string
 	Cursor    uint64 // every record for it up to this seq is settled
 	Appended  uint64 // records for it ever
 	Delivered uint64 // settled and not dead
-	Dead      uint64
+	Dead      uint64 // open dead letters
+	Closed    uint64 // dead letters that an operator has put in again or dropped
 	Backlog   uint64 // neither
 }
 
@@ -68,6 +69,6 @@ func (s *Spool) sinkStats(id SinkID, dead uint64) SinkStats {
 	}
 	return SinkStats{
 		ID: id, Name: live.name, Cursor: live.cursor, Appended: k.appended,
-		Delivered: live.settled - min(dead, live.settled), Dead: dead, Backlog: k.backlog(),
+		Delivered: live.settled - min(live.died, live.settled), Dead: dead, Closed: live.died - min(dead, live.died), Backlog: k.backlog(),
 	}
 }

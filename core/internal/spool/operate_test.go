@@ -1,0 +1,223 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestCapRefusesUntilASinkHasTakenMore(t *testing.T) {
+	s := start(t, t.TempDir(), Options{SegmentSize: 64 << 10, Cap: 256 << 10})
+	defer s.stop()
+	id := s.sink(t, "emr")
+	one := Batch{Device: "d", Records: []Entry{{Payload: make([]byte, 8<<10), Sinks: 1}}}
+	taken := 0
+	for {
+		err := s.put(one)
+		if errors.Is(err, ErrCap) {
+			break
+		}
+		if err != nil || taken > 100 {
+			t.Fatalf("after %d records: %v", taken, err)
+		}
+		taken++
+	}
+	if st := s.Stats(); st.Bytes > 256<<10 || taken < 25 {
+		t.Fatalf("%d records, %d bytes", taken, st.Bytes)
+	}
+	refs := drain(t, s.Spool, id)
+	if len(refs) != taken {
+		t.Fatalf("%d records of %d", len(refs), taken)
+	}
+	if err := s.Settle(id, refs[len(refs)-1].Seq, len(refs), 0); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); ; {
+		err := s.put(one)
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, ErrCap) || time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A full disk refuses records, lets cursors and dead letters be written, and takes records again by itself.
+func TestReserveKeepsRoomForCursors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newMemDisk()
+		const room = 1 << 20
+		full := false
+		used := func() (n int) {
+			for _, f := range d.names {
+				n += len(f.data)
+			}
+			return n
+		}
+		ballast := 0
+		d.fail = func(_ int, op string) error {
+			if full = used()+ballast > room; full && op == "write" {
+				return syscall.ENOSPC
+			}
+			return nil
+		}
+		s := start(t, "data/spool", Options{disk: d.disk(), Reserve: 256 << 10})
+		defer s.stop()
+		id := s.sink(t, "emr")
+		for range 3 {
+			if err := s.put(batch("d", 1, "one", "two")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d.mu.Lock()
+		ballast = room
+		d.mu.Unlock()
+		if err := s.put(batch("d", 1, "three")); !errors.Is(err, ErrFull) {
+			t.Fatalf("err %v, want ErrFull", err)
+		}
+		d.mu.Lock()
+		ballast = room - 300<<10 // what the reserve gave back
+		d.mu.Unlock()
+		if _, err := d.disk().dirs.Size("data/spool/reserve"); !errors.Is(err, os.ErrNotExist) {
+			t.Fatalf("the reserve is still there: %v", err)
+		}
+		if err := s.put(batch("d", 1, "three")); !errors.Is(err, ErrFull) {
+			t.Fatalf("err %v, want ErrFull while the reserve is spent", err)
+		}
+		refs := drain(t, s.Spool, id)
+		if err := s.Dead(t.Context(), id, refs[0], "why", 1); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Settle(id, refs[3].Seq, 4, 1); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second) // of the bubble's clock
+		after, err := Open("data/spool", Options{disk: d.crash(nil, true).disk()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(drain(t, after, id)); n != 2 {
+			t.Fatalf("%d records wait on the disk, want 2: the cursor was not written", n)
+		}
+		d.mu.Lock()
+		ballast = 0
+		d.mu.Unlock()
+		time.Sleep(5 * time.Second) // of the bubble's clock
+		if err := s.put(batch("d", 1, "three")); err != nil {
+			t.Fatalf("intake does not go on: %v", err)
+		}
+	})
+}
+
+func TestReplayGivesWhatIsChosenOnceMore(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, dir, Options{SegmentSize: 4 << 10, Keep: time.Hour})
+	a := s.sink(t, "emr")
+	b := s.sink(t, "archive")
+	for i := range 20 {
+		if err := s.put(batch("ark-1", 1, fmt.Sprint("a", i))); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.put(batch("lab", 1, fmt.Sprint("l", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refs := drain(t, s.Spool, a)
+	if err := s.Settle(a, refs[29].Seq, 30, 0); err != nil {
+		t.Fatal(err)
+	}
+	pick := Pick{Device: "lab", Match: func(_ string, p []byte) bool { return p[len(p)-1]%2 == 0 }}
+	n, err := s.Replay(t.Context(), a, pick, true)
+	if err != nil || n != 8 { // l0 to l14, even ends: 0 2 4 6 8 10 12 14; the rest still waits
+		t.Fatalf("dry: %d, %v", n, err)
+	}
+	if len(drain(t, s.Spool, a)) != 10 {
+		t.Fatal("a dry run has put something in")
+	}
+	for range 2 { // copies are not copied
+		if n, err = s.Replay(t.Context(), a, pick, false); err != nil || n != 8 {
+			t.Fatalf("%d, %v", n, err)
+		}
+	}
+	got := drain(t, s.Spool, a)
+	if len(got) != 10+16 || string(got[10].Payload) != "l0" || got[10].Device != "lab" || got[10].Received != refs[1].Received {
+		t.Fatalf("%d records, %+v", len(got), got[10])
+	}
+	if len(drain(t, s.Spool, b)) != 0 {
+		t.Fatal("the other sink got something")
+	}
+	st := s.Stats()
+	if st.Records != 40 || st.Sinks[a].Appended != 40+16 || st.Sinks[a].Backlog != 26 {
+		t.Fatalf("stats %+v", st)
+	}
+	if n, err = s.Replay(t.Context(), b, Pick{}, false); err != nil || n != 40 {
+		t.Fatalf("all for a new sink: %d, %v", n, err)
+	}
+	if n, err = s.Replay(t.Context(), b, Pick{From: time.Now()}, true); err != nil || n != 0 {
+		t.Fatalf("nothing is from now on: %d, %v", n, err)
+	}
+	s.stop()
+	s = start(t, dir, Options{})
+	if n := len(drain(t, s.Spool, b)); n != 40 {
+		t.Fatalf("after a restart %d wait", n)
+	}
+	s.stop()
+}
+
+func TestDeadLettersAreRequeuedAndDropped(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, dir, Options{})
+	a := s.sink(t, "emr")
+	if err := s.put(batch("ark-1", 1, "one", "two", "three")); err != nil {
+		t.Fatal(err)
+	}
+	for _, ref := range drain(t, s.Spool, a) {
+		if err := s.Dead(t.Context(), a, ref, "no column", 1); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Settle(a, ref.Seq, 1, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var all []*DeadLetter
+	for l, err := range s.DeadLetters("emr") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, l)
+	}
+	for range 2 { // the second time it is done already
+		if err := s.Requeue(t.Context(), all[0]); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Drop(all[2], "a test record"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{`emr 2 ark-1 "no column" 1 two`}
+	check := func() {
+		t.Helper()
+		same(t, letters(t, s.Spool, "emr"), want)
+		same(t, payloads(drain(t, s.Spool, a)), []string{"one"})
+		if k := s.Stats().Sinks[a]; k.Appended != 4 || k.Dead != 1 || k.Closed != 2 || k.Delivered != 0 || k.Backlog != 1 {
+			t.Fatalf("%+v", k)
+		}
+	}
+	check()
+	s.stop()
+	s = start(t, dir, Options{})
+	check()
+	refs := drain(t, s.Spool, a)
+	if err := s.Dead(t.Context(), a, refs[0], "still no column", 1); err != nil { // given up once more: a letter of its own
+		t.Fatal(err)
+	}
+	if len(letters(t, s.Spool, "emr")) != 2 {
+		t.Fatal("the second letter of the record is not there")
+	}
+	s.stop()
+}
