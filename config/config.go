@@ -67,7 +67,7 @@ type Database struct {
 
 // Pool bounds the connections to the database and every operation on them.
 type Pool struct {
-	MaxOpen          int           `yaml:"max_open"`          // 1 to 256
+	MaxOpen          int           `yaml:"max_open"`          // 2 to 256
 	MaxIdle          int           `yaml:"max_idle"`          // 0 to max_open; max_open where it is not written
 	MaxLifetime      time.Duration `yaml:"max_lifetime"`      // of a connection, 1m to 24h
 	AcquireTimeout   time.Duration `yaml:"acquire_timeout"`   // wait for a connection, 10ms to 1m

@@ -161,8 +161,8 @@ func (v *checker) database() {
 	v.word("database.driver", d.Driver, []string{"sqlite"}, []string{"mssql", "postgres"})
 	v.plainPassword("database.dsn", d.DSN)
 	p := &d.Pool
-	v.number("database.pool.max_open", p.MaxOpen, 1, 256)
-	if p.MaxOpen >= 1 && p.MaxOpen <= 256 {
+	v.number("database.pool.max_open", p.MaxOpen, 2, 256)
+	if p.MaxOpen >= 2 && p.MaxOpen <= 256 {
 		v.number("database.pool.max_idle", p.MaxIdle, 0, p.MaxOpen)
 		v.number("database.pool.per_sink", p.PerSink, 0, p.MaxOpen)
 	}

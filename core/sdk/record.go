@@ -17,6 +17,7 @@ const (
 	MaxRecord    = MaxInline + 64<<10 // bytes of an encoded record
 	MaxBatch     = 256                // records of a device's batch
 	MaxBatchSize = 256 << 10          // bytes of a device's batch, unless it is one record
+	MaxAttached  = 4 << 30            // bytes of an attachment
 )
 
 // KindReject is the kind of a record that carries input which a decoder could not read: the reason is in the label
@@ -37,7 +38,8 @@ type Record struct {
 	ID string
 	// Kind says what the record is, not where it came from: "exam", "document", "hl7.adt", KindReject.
 	Kind string
-	// Time is when the instrument says that it was taken; its clock may lie. The zero time means that it did not say.
+	// Time is when the instrument says that it was taken; its clock may lie. The zero time means that it did not say; so do
+	// years before 1678 and after 2261, and the first instant of 1970 UTC, which the wire cannot tell from it.
 	Time time.Time
 	// Labels are for routing (message: ORU^R01). No patient data. Nil and empty mean the same.
 	Labels map[string]string

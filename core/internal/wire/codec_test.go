@@ -224,6 +224,9 @@ func TestScan(t *testing.T) {
 		{"no kind", sdk.Record{ID: "1"}, true},
 		{"id is not text", sdk.Record{ID: "\xff", Kind: "k"}, true},
 		{"too large", sdk.Record{ID: "1", Kind: "k", Data: make([]byte, sdk.MaxRecord)}, true},
+		{"label is not text", sdk.Record{ID: "1", Kind: "k", Labels: map[string]string{"message": "\xff"}}, true},
+		{"name of a file is not text", sdk.Record{ID: "1", Kind: "k", Attachments: []sdk.Attachment{{Name: "\xff"}}}, true},
+		{"file too large", sdk.Record{ID: "1", Kind: "k", Attachments: []sdk.Attachment{{Name: "a", Size: sdk.MaxAttached + 1}}}, true},
 	} {
 		var h Head
 		err := Scan(AppendRecord(nil, &c.r), &h)

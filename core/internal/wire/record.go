@@ -259,6 +259,26 @@ func Scan(body []byte, h *Head) error {
 	case len(h.Kind) == 0:
 		return fmt.Errorf("record without a kind")
 	}
+	return h.check()
+}
+
+// check holds the limits of labels and attachments. A sink in another language would refuse the whole batch for a text
+// that is not UTF-8.
+func (h *Head) check() error {
+	for _, l := range h.Labels {
+		if !utf8.Valid(l[0]) || !utf8.Valid(l[1]) {
+			return fmt.Errorf("label of a record is not UTF-8")
+		}
+	}
+	for i := range h.Attachments {
+		a := &h.Attachments[i]
+		if !utf8.ValidString(a.Name) || !utf8.ValidString(a.ContentType) {
+			return fmt.Errorf("name or type of an attachment is not UTF-8")
+		}
+		if a.Size < 0 || a.Size > sdk.MaxAttached {
+			return fmt.Errorf("attachment of %d bytes, the limit is %d", a.Size, int64(sdk.MaxAttached))
+		}
+	}
 	return nil
 }
 

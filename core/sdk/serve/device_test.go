@@ -566,3 +566,14 @@ func TestPatientOf(t *testing.T) {
 		}
 	}
 }
+
+// TestTimesBeyondTheWire: what 64 bits of nanoseconds cannot say must not become another time.
+func TestTimesBeyondTheWire(t *testing.T) {
+	f := finisher{staging: t.TempDir()}
+	for year, want := range map[int]bool{1500: false, 1677: false, 1678: true, 2025: true, 2261: true, 2262: false, 9999: false} {
+		r := sdk.Record{ID: "1", Kind: "k", Time: time.Date(year, 12, 31, 12, 0, 0, 0, time.UTC)}
+		if err := f.finish(&r); err != nil || r.Time.IsZero() == want {
+			t.Errorf("year %d: %s, %v", year, r.Time, err)
+		}
+	}
+}

@@ -10,9 +10,16 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/hostd/hostd/core/internal/wire"
 	"github.com/hostd/hostd/core/sdk"
+)
+
+// Years that the wire's nanoseconds can say.
+const (
+	firstYear = 1678
+	lastYear  = 2261
 )
 
 // finisher makes a record of the author ready for the wire: large payloads become attachments, attachments get their
@@ -23,6 +30,9 @@ type finisher struct {
 }
 
 func (f *finisher) finish(r *sdk.Record) error {
+	if y := r.Time.Year(); y < firstYear || y > lastYear {
+		r.Time = time.Time{}
+	}
 	for i := range r.Attachments {
 		if err := f.seal(&r.Attachments[i]); err != nil {
 			return err
