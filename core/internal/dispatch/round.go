@@ -33,24 +33,21 @@ func newRound(l *Lane, c Conn, again bool) *round {
 	}
 }
 
-// run returns the batch that failed with its failure, or the stream's error with the batch that the sink worked on.
-// What else the sink had is released: it is read again from the cursor. At the end of ctx it waits for the outcomes of
-// what was handed over, for drainTime at most.
+// run returns the batch that failed with its failure, or the stream's error with the batch that the sink worked on, or
+// nothing when batches are full again. What else the sink had is released: it is read again from the cursor. At the end
+// of ctx it waits for the outcomes of what was handed over, for drainTime at most.
 func (r *round) run(ctx context.Context) (failed *delivery, failure, err error) {
 	g := life.NewGroup(ctx)
-	g.Go("deliveries", r.send)
+	sending, enough := context.WithCancel(ctx)
+	g.Go("deliveries", func(context.Context) error { return r.send(sending) })
 	g.Go("outcome watch", r.watch)
 	failed, failure, err = r.receive(ctx)
+	enough()
+	err = r.skip(err)
 	close(r.done)
 	g.Cancel()
 	if bad := g.Wait(); err == nil && failure == nil {
 		err = bad
-	}
-	for d := range r.sent {
-		if err == nil {
-			_, err = r.conn.Recv() // a failure: the sink writes nothing behind a failed batch
-		}
-		d.release()
 	}
 	if r.silent.Load() {
 		err = ErrNoOutcome
@@ -58,36 +55,60 @@ func (r *round) run(ctx context.Context) (failed *delivery, failure, err error) 
 	return failed, failure, err
 }
 
+// skip waits for the outcomes of what was handed over behind a failed batch: failures, too, since the sink writes
+// nothing behind one. After an error of the stream there are none.
+func (r *round) skip(err error) error {
+	for {
+		if err != nil {
+			r.conn.Close()
+		}
+		r.since.Store(time.Now().UnixNano())
+		d, more := <-r.sent
+		if !more {
+			r.since.Store(0)
+			return err
+		}
+		if err == nil {
+			_, err = r.conn.Recv()
+		}
+		<-d.handed
+		d.release()
+	}
+}
+
 // send leases batches and hands them over. After one that was not full it waits for the gap.
-func (r *round) send(ctx context.Context) error {
+func (r *round) send(ctx context.Context) (err error) {
 	defer close(r.sent)
 	l := r.lane
 	reader, err := l.log.Reader(l.opt.Sink)
 	if err != nil {
 		return err
 	}
-	defer reader.Close()
+	defer func() { err = errors.Join(err, reader.Close()) }()
 	gap := time.NewTimer(0)
 	defer gap.Stop()
-	for number := uint64(1); ; number++ {
-		if !r.turn(ctx, gap) {
+	for number := uint64(1); r.turn(ctx, gap); number++ {
+		d, err := r.prepare(ctx, reader)
+		if ctx.Err() != nil && err != nil {
 			return nil
 		}
-		d, err := r.prepare(ctx, reader)
 		if err != nil {
 			return err
-		}
-		r.sent <- d
-		if err := r.conn.Send(number, r.again && number == 1, d.lease.Records); err != nil {
-			r.conn.Close() // the receiver sees the same end
-			return nil
 		}
 		wait := partialGap
 		if d.count() >= l.limit || d.size() >= maxBytes/2 {
 			wait = 0
 		}
+		r.sent <- d
+		err = r.conn.Send(number, r.again && number == 1, d.lease.Records)
+		close(d.handed)
+		if err != nil {
+			r.conn.Close() // the receiver sees the same end
+			return nil
+		}
 		gap.Reset(wait)
 	}
+	return nil
 }
 
 // turn waits for the gap and for a free hand of the sink; false is the end of ctx.
@@ -105,33 +126,56 @@ func (r *round) turn(ctx context.Context, gap *time.Timer) bool {
 	}
 }
 
-// prepare reads records on a worker, and waits for them without one.
+// prepare reads records on a worker, and waits for them without one. A disk that does not read is tried again with the
+// same reader, which in the end leaves out what stays unreadable.
 func (r *round) prepare(ctx context.Context, reader *spool.Reader) (*delivery, error) {
+	pause := life.Backoff{First: firstPause, Longest: longestPause}
 	for {
-		var lease *spool.Lease
-		var err error
-		if work := r.lane.opt.Work(ctx, func(context.Context) {
-			lease, err = reader.TryNext(r.lane.limit, maxBytes)
-		}); work != nil {
-			return nil, work
-		}
-		if err != nil {
-			return nil, err
+		lease, err := r.read(ctx, reader)
+		if err == nil && pause.Pause() > 0 {
+			pause.Reset()
+			r.lane.setWaiting("")
 		}
 		if lease != nil {
-			return &delivery{lease: lease}, nil
+			return &delivery{lease: lease, handed: make(chan struct{})}, nil
 		}
-		if err := reader.Wait(ctx); err != nil {
+		if err == nil {
+			err = reader.Wait(ctx)
+		}
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, spool.ErrDisk) {
+			return nil, err
+		}
+		r.lane.setWaiting(err.Error())
+		r.lane.opt.Log.Warn("spool not readable", "err", err)
+		if err := pause.Wait(ctx); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// receive settles batches by their outcomes until one fails, the stream ends, or no more is sent.
+// read leases what is there now, on a worker.
+func (r *round) read(ctx context.Context, reader *spool.Reader) (lease *spool.Lease, err error) {
+	work := r.lane.opt.Work(ctx, func(context.Context) {
+		err = life.Call(func() (err error) {
+			lease, err = reader.TryNext(r.lane.limit, maxBytes)
+			return err
+		})
+	})
+	if work != nil {
+		return nil, work
+	}
+	return lease, err
+}
+
+// receive settles batches by their outcomes until one fails, the stream ends, no more is sent, or more may be in flight.
 func (r *round) receive(ctx context.Context) (failed *delivery, failure, err error) {
 	for d := range r.sent {
 		r.since.Store(time.Now().UnixNano())
 		out, err := r.conn.Recv()
+		<-d.handed
 		r.since.Store(0)
 		if err != nil {
 			return d, nil, err
@@ -143,6 +187,9 @@ func (r *round) receive(ctx context.Context) (failed *delivery, failure, err err
 		d.release()
 		if err != nil {
 			return nil, nil, err
+		}
+		if cap(r.hands) < r.lane.opt.InFlight && r.lane.limit == r.lane.opt.Records {
+			return nil, nil, nil
 		}
 		<-r.hands
 	}

@@ -40,15 +40,16 @@ type Options struct {
 type Pool struct {
 	opt   Options
 	slots chan struct{} // one for each waiting job
+	ended chan struct{} // closed when the pool stops
 
 	mu      sync.Mutex
-	wake    *sync.Cond // on mu: a job came, a key or a poll ended, or the pool stops
-	lines   map[string]*line
-	ring    []*line // guarded by mu: lines with waiting jobs, in turn
-	turn    int     // guarded by mu
-	polls   int     // guarded by mu: running jobs of class Poll
-	stats   Stats   // guarded by mu
-	stopped bool    // guarded by mu
+	wake    *sync.Cond       // on mu: a job came, a key or a poll ended, or the pool stops
+	lines   map[string]*line // guarded by mu: keys with jobs that wait or run
+	ring    []*line          // guarded by mu: lines with waiting jobs, in turn
+	turn    int              // guarded by mu
+	polls   int              // guarded by mu: running jobs of class Poll
+	stats   Stats            // guarded by mu
+	stopped bool             // guarded by mu
 }
 
 // line is what waits of one key; guarded by the pool's mu.
@@ -75,25 +76,36 @@ type Stats struct {
 // New makes a pool; Run starts it.
 func New(o Options) *Pool {
 	o.Size, o.Queue = max(o.Size, 1), max(o.Queue, 1)
-	p := &Pool{opt: o, slots: make(chan struct{}, o.Queue), lines: map[string]*line{}}
+	p := &Pool{opt: o, slots: make(chan struct{}, o.Queue), ended: make(chan struct{}), lines: map[string]*line{}}
 	p.wake = sync.NewCond(&p.mu)
 	p.stats.Size = o.Size
 	return p
 }
 
-// Run works until ctx ends, and then waits for the jobs that run. Jobs that still wait are dropped: whoever waits for
-// their effect must watch the same ctx.
+// Run works until ctx ends or a job panics, and then waits for the jobs that run. Jobs that still wait are dropped:
+// whoever waits for their effect must watch the same ctx. A panic is a bug of the host's own, since those who queue a
+// job guard what they call in it: it is Run's error at once, rather than a pool that loses its workers unseen.
+// Run is called once.
 func (p *Pool) Run(ctx context.Context) error {
 	g := life.NewGroup(ctx)
 	for i := range p.opt.Size {
 		g.Go("worker "+strconv.Itoa(i), p.work)
 	}
-	<-ctx.Done()
-	p.mu.Lock()
-	p.stopped = true
-	p.wake.Broadcast()
-	p.mu.Unlock()
+	select {
+	case <-ctx.Done():
+	case <-g.Failed(): //nolint:errcheck // Wait gives it
+	}
+	g.Cancel()
+	p.stop()
 	return g.Wait()
+}
+
+func (p *Pool) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
+	close(p.ended)
+	p.wake.Broadcast()
 }
 
 // Do queues a job and returns; it blocks while the queue is full. An error means that the job will not run: ctx ended
@@ -103,6 +115,8 @@ func (p *Pool) Do(ctx context.Context, key string, class Class, run func(ctx con
 	case p.slots <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-p.ended:
+		return ErrStopped
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -147,7 +161,7 @@ func (p *Pool) work(ctx context.Context) error {
 		err := life.Call(func() error { j.run(ctx); return nil })
 		p.finished(l, j)
 		if err != nil {
-			return err // a job of the host's own panicked: the host goes down with the stack rather than limp
+			return err // see Run
 		}
 	}
 }

@@ -3,14 +3,22 @@ package schedule_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/goleak"
+
+	"github.com/hostd/hostd/core/internal/life"
 	"github.com/hostd/hostd/core/internal/schedule"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // running starts a pool inside a bubble and returns its stop, which waits.
 func running(t *testing.T, o schedule.Options) (*schedule.Pool, context.Context, func()) {
@@ -53,6 +61,8 @@ func TestOneJobOfAKeyAtATimeInOrder(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Minute)
+		mu.Lock()
+		defer mu.Unlock()
 		if !slices.IsSorted(order) || len(order) != 20 {
 			t.Fatalf("order %v", order)
 		}
@@ -125,6 +135,128 @@ func TestStoppedPoolSaysSo(t *testing.T) {
 		stop()
 		if err := p.Do(context.Background(), "a", schedule.Arrival, func(context.Context) {}); !errors.Is(err, schedule.ErrStopped) {
 			t.Fatalf("Do = %v, want ErrStopped", err)
+		}
+	})
+}
+
+// A panic in a job is Run's error at once, with the stack, and nobody waits for the pool any more.
+func TestPanicInAJobEndsThePool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := schedule.New(schedule.Options{Size: 2, Queue: 1})
+		done := make(chan error, 1)
+		go func() { done <- p.Run(t.Context()) }()
+		running := make(chan struct{})
+		must(t, p.Do(t.Context(), "other", schedule.Arrival, func(ctx context.Context) { <-ctx.Done(); close(running) }))
+		must(t, p.Do(t.Context(), "ark", schedule.Arrival, func(context.Context) { time.Sleep(time.Second); panic("a bug") }))
+		synctest.Wait()
+		must(t, p.Do(t.Context(), "ark", schedule.Arrival, func(context.Context) { t.Error("ran after the end") }))
+		waits := make(chan error, 1) // on the full queue, with a context that goes on
+		go func() { waits <- p.Do(t.Context(), "ark", schedule.Arrival, func(context.Context) {}) }()
+		err := <-done
+		<-running
+		var bug *life.Panic
+		if !errors.As(err, &bug) || bug.Value != "a bug" || !strings.Contains(string(bug.Stack), "pool_test.go") {
+			t.Errorf("Run = %v, want the panic with its stack", err)
+		}
+		if err := <-waits; !errors.Is(err, schedule.ErrStopped) {
+			t.Errorf("Do = %v, want ErrStopped", err)
+		}
+	})
+}
+
+func TestStats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, ctx, stop := running(t, schedule.Options{Size: 2, Queue: 10})
+		defer stop()
+		for range 3 {
+			must(t, p.Do(ctx, "a", schedule.Arrival, func(context.Context) { time.Sleep(time.Second) }))
+		}
+		must(t, p.Do(ctx, "b", schedule.Deliver, func(context.Context) { time.Sleep(time.Second) }))
+		must(t, p.Do(ctx, "c", schedule.Poll, func(context.Context) {}))
+		p.Overrun()
+		synctest.Wait()
+		want := schedule.Stats{Size: 2, Busy: 2, Queued: 3, Overruns: 1}
+		want.Done[schedule.Arrival], want.Done[schedule.Deliver] = 1, 1
+		if s := p.Stats(); s != want {
+			t.Errorf("stats %+v, want %+v", s, want)
+		}
+		time.Sleep(time.Minute)
+		want.Busy, want.Queued = 0, 0
+		want.Done[schedule.Arrival], want.Done[schedule.Poll] = 3, 1
+		want.Waited[schedule.Arrival], want.Waited[schedule.Poll] = 3*time.Second, time.Second // the second of a waits 1 s, the third 2 s
+		if s := p.Stats(); s != want {
+			t.Errorf("stats %+v, want %+v", s, want)
+		}
+	})
+}
+
+// Many keys that always have work get the same share, whatever they queue.
+func TestFairness(t *testing.T) {
+	for _, size := range []int{1, 3} {
+		synctest.Test(t, func(t *testing.T) {
+			p, ctx, stop := running(t, schedule.Options{Size: size, Queue: 10_000})
+			defer stop()
+			var mu sync.Mutex
+			ran := map[string]int{}
+			for k := range 50 {
+				key := fmt.Sprint("device ", k)
+				for range 20 + 100*(k%2) {
+					must(t, p.Do(ctx, key, schedule.Arrival, func(context.Context) {
+						time.Sleep(time.Millisecond)
+						mu.Lock()
+						defer mu.Unlock()
+						ran[key]++
+					}))
+				}
+			}
+			time.Sleep(time.Duration(10*50/size) * time.Millisecond)
+			mu.Lock()
+			defer mu.Unlock()
+			least, most := 1000, 0
+			for k := range 50 {
+				n := ran[fmt.Sprint("device ", k)]
+				least, most = min(least, n), max(most, n)
+			}
+			if most-least > 2 || least < 8 {
+				t.Errorf("%d workers: %d to %d jobs of a key", size, least, most)
+			}
+		})
+	}
+}
+
+// Several that wait for room come in as there is some, each within its own context, and none is lost or run twice.
+func TestFullQueueWithSeveralWaiters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, ctx, stop := running(t, schedule.Options{Size: 1, Queue: 2})
+		defer stop()
+		block := make(chan struct{})
+		must(t, p.Do(ctx, "first", schedule.Arrival, func(context.Context) { <-block }))
+		synctest.Wait()
+		var ran, refused atomic.Int64
+		for i := range 20 {
+			mine, cancel := context.WithTimeout(ctx, time.Duration(1+i%2)*time.Hour)
+			defer cancel()
+			go func() {
+				err := p.Do(mine, fmt.Sprint(i), schedule.Arrival, func(context.Context) { ran.Add(1) })
+				if errors.Is(err, context.DeadlineExceeded) {
+					refused.Add(1)
+				} else if err != nil {
+					t.Errorf("Do = %v", err)
+				}
+			}()
+		}
+		time.Sleep(90 * time.Minute)
+		if s := p.Stats(); s.Queued != 2 {
+			t.Errorf("queued %d, want 2", s.Queued)
+		}
+		gone := refused.Load()
+		if gone < 8 || gone > 10 {
+			t.Errorf("%d of the 10 with an hour were refused", gone)
+		}
+		close(block)
+		time.Sleep(time.Second)
+		if ran.Load()+gone != 20 || refused.Load() != gone {
+			t.Errorf("ran %d, refused %d of 20", ran.Load(), refused.Load())
 		}
 	})
 }

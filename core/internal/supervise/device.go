@@ -82,23 +82,27 @@ type deviceRun struct {
 	slots  chan struct{} // one for each open batch
 	polled bool
 	single bool   // window 1: the device may go on after a refusal
-	term   uint64 // of the stream
+	term   uint64 // in which the open batches were sent; of the goroutine that makes batches
 	every  time.Duration
 	wake   chan struct{}
 	events chan *wire.Incoming // polled: what arrives while a poll runs; a nil is its end
+	broken chan error          // capacity 1: why the stream cannot go on
 	spare  sync.Pool
 
 	mu      sync.Mutex
-	open    []*openBatch  // guarded by mu: not answered yet, oldest first
+	open    []*openBatch  // guarded by mu: oldest first; the first one is not answered yet
 	unsent  wire.Answer   // guarded by mu: what the sender goroutine sends next
 	refused bool          // guarded by mu: nothing after it may be acknowledged
+	partial bool          // guarded by mu: a message without a position was refused, perhaps the beginning of a batch
 	kick    chan struct{} // capacity 1: unsent has something
 }
 
-// openBatch waits for its one answer.
+// openBatch waits for its one answer, or for that of an older one.
 type openBatch struct {
-	number uint64
-	since  time.Time
+	number   uint64
+	since    time.Time
+	position bool // it has one
+	stored   bool
 }
 
 // Session opens the device, runs its stream until something fails, and closes it. It is a Session of an Instance.
@@ -126,8 +130,12 @@ func (d *Device) Session(ctx context.Context, proc *Process, up func()) error {
 
 // firstOf is err, unless the second one says that the process must be replaced.
 func firstOf(err, closing error) error {
-	if err == nil || errors.Is(closing, wire.ErrHung) || errors.Is(closing, wire.ErrGone) {
-		return errors.Join(closing, err)
+	if err == nil {
+		return closing
+	}
+	replace := func(err error) bool { return errors.Is(err, wire.ErrHung) || errors.Is(err, wire.ErrGone) }
+	if replace(closing) && !replace(err) {
+		return fmt.Errorf("%w; close: %w", err, closing)
 	}
 	return err
 }
@@ -148,16 +156,17 @@ func (d *Device) prepare() error {
 
 func (d *Device) stream(ctx context.Context, proc *Process) error {
 	g := life.NewGroup(ctx)
-	stream, err := proc.Conn.RunDevice(g.Context())
+	stream, err := proc.Conn.RunDevice(g.Context()) //nolint:contextcheck // it is made of ctx, and ends with the group
 	if err != nil {
 		g.Cancel()
 		return err
 	}
 	r := &deviceRun{
 		d: d, name: d.Open.Name, stream: stream, slots: make(chan struct{}, maxOpenBatches), polled: proc.Manifest.Polled,
-		single: proc.Manifest.Window <= 1, term: d.Intake.Term(),
-		every: d.interval(proc.Manifest), wake: make(chan struct{}, 1), events: make(chan *wire.Incoming), kick: make(chan struct{}, 1),
-		spare: sync.Pool{New: func() any { return &wire.Incoming{} }},
+		single: proc.Manifest.Window <= 1,
+		every:  d.interval(proc.Manifest), wake: make(chan struct{}, 1), events: make(chan *wire.Incoming), kick: make(chan struct{}, 1),
+		broken: make(chan error, 1),
+		spare:  sync.Pool{New: func() any { return &wire.Incoming{} }},
 	}
 	g.Go("answers to "+r.name, r.send)
 	g.Go("answer times of "+r.name, r.watchAnswers)
@@ -228,33 +237,55 @@ func (r *deviceRun) dispatch(ctx context.Context, in *wire.Incoming) error {
 			return ctx.Err()
 		}
 		b := r.batch(in)
-		return r.d.Work(ctx, r.name, false, func(work context.Context) { r.take(work, b) })
+		return r.d.Work(ctx, r.name, false, func(work context.Context) {
+			if err := life.Call(func() error { r.take(work, b); return nil }); err != nil {
+				r.breakOff(err)
+			}
+		})
+	}
+}
+
+// breakOff ends the stream with err.
+func (r *deviceRun) breakOff(err error) {
+	select {
+	case r.broken <- err:
+	default:
 	}
 }
 
 // take hands a batch to the intake, unless one before it was refused: then this one must not be stored either.
 func (r *deviceRun) take(ctx context.Context, b *DeviceBatch) {
-	r.mu.Lock()
-	refused := r.refused
-	r.mu.Unlock()
-	if refused {
-		b.Answer(errRefusedBefore)
+	if r.mayFollow(b) {
+		r.d.Intake.Take(ctx, b)
 		return
 	}
-	r.d.Intake.Take(ctx, b)
+	b.Answer(errRefusedBefore)
 }
 
-// batch ties a message to its answer.
+// mayFollow says whether the batch may be stored after those before it. Serve cuts a large batch into messages of which
+// only the last has the position: stored behind a refused beginning, that position would pass over what is not stored.
+// The device is reopened instead.
+func (r *deviceRun) mayFollow(b *DeviceBatch) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.single && r.partial && len(b.In.Next) > 0 {
+		r.breakOff(errRefusedBefore)
+		return false
+	}
+	return !r.refused
+}
+
+// batch ties a message to its answer. With nothing open, every message before it was stored or refused, and it may be
+// stored in the term of now; else it shares the term of those that it rests on.
 func (r *deviceRun) batch(in *wire.Incoming) *DeviceBatch {
-	o := &openBatch{number: in.Number, since: time.Now()}
+	o := &openBatch{number: in.Number, since: time.Now(), position: len(in.Next) > 0}
+	if r.idle() {
+		r.term = r.d.Intake.Term()
+	}
 	r.mu.Lock()
 	r.open = append(r.open, o)
 	r.mu.Unlock()
-	term := r.term
-	if r.single {
-		term = r.d.Intake.Term() // it was sent after the answer to the last one
-	}
-	return &DeviceBatch{Device: r.name, Staging: r.d.Open.StagingDir, Term: term, In: in, Answer: func(err error) {
+	return &DeviceBatch{Device: r.name, Staging: r.d.Open.StagingDir, Term: r.term, In: in, Answer: func(err error) {
 		r.release(in)
 		r.mu.Lock()
 		r.answer(o, err)
@@ -263,31 +294,55 @@ func (r *deviceRun) batch(in *wire.Incoming) *DeviceBatch {
 	}}
 }
 
+// idle is true when no batch is open.
+func (r *deviceRun) idle() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.open) == 0
+}
+
 func (r *deviceRun) release(in *wire.Incoming) {
 	in.Release()
 	r.spare.Put(in)
 }
 
-// answer queues the one answer of an open batch; the sender goroutine sends it. Acknowledgements are cumulative, so
-// the newest one counts, and nothing is acknowledged after a refusal. The caller holds mu.
+// answer queues the one answer of an open batch; the sender goroutine sends it. Acknowledgements are cumulative: one is
+// sent for the newest batch that has no unanswered one before it, and none after a refusal. The caller holds mu.
 func (r *deviceRun) answer(o *openBatch, err error) {
 	at := slices.Index(r.open, o)
-	if at < 0 {
-		return // refused as late already
-	}
-	r.open = slices.Delete(r.open, at, at+1)
 	switch {
-	case r.refused:
-		return
-	case err == nil:
-		r.unsent.Ack = o.number
+	case at < 0: // refused as late already
+	case err == nil && !r.refused:
+		o.stored = true
+		r.acknowledge()
 	default:
-		r.refused = true
-		r.unsent.Refused, r.unsent.Reason = o.number, sdk.ReasonDisk
-		var why *RefusedError
-		if errors.As(err, &why) {
-			r.unsent.Reason = why.Reason
-		}
+		r.open = slices.Delete(r.open, at, at+1)
+		r.refuse(o, err)
+	}
+}
+
+func (r *deviceRun) acknowledge() {
+	n := 0
+	for n < len(r.open) && r.open[n].stored {
+		r.unsent.Ack = r.open[n].number
+		n++
+	}
+	if n > 0 {
+		r.open = slices.Delete(r.open, 0, n)
+		r.kickSender()
+	}
+}
+
+func (r *deviceRun) refuse(o *openBatch, err error) {
+	if r.refused {
+		return
+	}
+	r.refused, r.partial = true, r.partial || !o.position
+	r.open = slices.DeleteFunc(r.open, func(o *openBatch) bool { return o.stored }) // they stay without their answer
+	r.unsent.Refused, r.unsent.Reason = o.number, sdk.ReasonDisk
+	var why *RefusedError
+	if errors.As(err, &why) {
+		r.unsent.Reason = why.Reason
 	}
 	r.kickSender()
 }
@@ -301,6 +356,8 @@ func (r *deviceRun) watchAnswers(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case err := <-r.broken:
+			return err
 		case <-tick.C:
 		}
 		r.mu.Lock()
@@ -354,7 +411,9 @@ func (r *deviceRun) pollWhenDue(ctx context.Context) error {
 		}
 		begin := time.Now()
 		done := make(chan error, 1)
-		if err := r.d.Work(ctx, r.name, true, func(work context.Context) { done <- r.poll(ctx, work) }); err != nil {
+		if err := r.d.Work(ctx, r.name, true, func(work context.Context) {
+			done <- life.Call(func() error { return r.poll(ctx, work) })
+		}); err != nil {
 			return err
 		}
 		select {

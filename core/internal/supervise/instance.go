@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -72,23 +73,32 @@ func (i *Instance) Tried() <-chan struct{} { return i.tried }
 // Run starts the process and starts it again whenever it ends, until ctx does.
 func (i *Instance) Run(ctx context.Context) error {
 	pause := &restarts{pause: life.Backoff{First: firstPause, Longest: longestPause}}
-	for ctx.Err() == nil {
+	for first := true; ctx.Err() == nil; first = false {
+		if !first {
+			i.restarted()
+		}
 		err := Run(ctx, i.program, func(ctx context.Context, proc *Process) error {
 			return i.sessions(ctx, proc, pause)
 		})
 		if ctx.Err() != nil {
+			if err != nil && !errors.Is(err, ctx.Err()) {
+				i.log.Error("did not stop in time", "err", err)
+			}
 			break
 		}
 		i.down(err)
-		i.mu.Lock()
-		i.status.Restarts++
-		i.mu.Unlock()
 		if err := pause.wait(ctx); err != nil {
 			break
 		}
 	}
 	i.set(Stopped, "")
 	return nil
+}
+
+func (i *Instance) restarted() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.status.Restarts++
 }
 
 // sessions opens the plugin again and again in one process. It ends when the process is to be replaced: it is gone,
@@ -135,7 +145,11 @@ func (i *Instance) down(err error) {
 	i.mu.Unlock()
 	text := "the plugin ended without a reason"
 	if err != nil {
-		text = err.Error()
+		text = strings.ReplaceAll(err.Error(), "\n", "; ")
+	}
+	var bug *life.Panic
+	if errors.As(err, &bug) {
+		i.log.Error("bug in hostd: panic", "err", text, "stack", string(bug.Stack))
 	}
 	i.set(state, text)
 	i.log.Warn("down", "state", string(state), "err", text)

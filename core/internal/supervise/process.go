@@ -24,12 +24,12 @@ import (
 
 // Deadlines of a process.
 const (
-	startTimeout    = 15 * time.Second
+	startTimeout    = 15 * time.Second // where the program names none
 	describeTimeout = 5 * time.Second
 	healthEvery     = 3 * time.Second
 	healthTimeout   = 2 * time.Second
 	killAfter       = 3 * time.Second // politeness at the end
-	stopWaiting     = 5 * time.Second
+	stopWaiting     = 4 * time.Second // for the process, however it ends: with joinTimeout the longest stop
 	joinTimeout     = 6 * time.Second // for the work on the process to come to its end
 )
 
@@ -42,6 +42,8 @@ type Program struct {
 	Path      string       // of the binary
 	SocketDir string       // for Unix sockets: short, and the host's alone
 	Log       hclog.Logger // takes what the plugin logs
+	// StartTimeout is how long the process may take to its handshake; 0 is 15 seconds.
+	StartTimeout time.Duration
 }
 
 // ErrStart is a process that did not become a plugin: the text says what it did instead.
@@ -60,8 +62,9 @@ type Process struct {
 }
 
 // Run starts the program, describes it, runs use beside a health watch, and ends the process when either ends or ctx
-// does. It returns the first error, with the plugin's last words where the process ended by itself. It blocks the
-// calling goroutine's thread for the life of the process.
+// does. It returns the first error, with the plugin's last words where the process ended by itself; at the end of ctx
+// only what did not stop is an error. While ctx lives it returns after use has, so that two runs never overlap. It
+// blocks the calling goroutine's thread for the life of the process.
 func Run(ctx context.Context, p Program, use func(ctx context.Context, proc *Process) error) error {
 	runtime.LockOSThread() // Linux kills a child when the thread that made it ends
 	defer runtime.UnlockOSThread()
@@ -73,33 +76,53 @@ func Run(ctx context.Context, p Program, use func(ctx context.Context, proc *Pro
 	ended := make(chan error, 1)
 	g.Go("health of "+p.Name, proc.watch)
 	g.Go("use of "+p.Name, func(ctx context.Context) error {
-		err := use(ctx, proc)
-		ended <- err
-		return err
+		ended <- use(ctx, proc)
+		return nil
 	})
 	select {
 	case err = <-ended:
 	case err = <-g.Failed():
+	case <-ctx.Done():
 	}
+	return proc.end(ctx, g, err)
+}
+
+// end joins the work on the process and ends it.
+func (p *Process) end(ctx context.Context, g *life.Group, err error) error {
 	g.Cancel()
 	if errors.Is(err, wire.ErrHung) {
-		proc.kill() // a frozen process answers no polite word
+		p.kill() // a frozen process answers no polite word
 	}
 	wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), joinTimeout)
 	defer cancel()
 	joined := g.Stop(wait)
-	gone := proc.client.Exited()
-	proc.stop()
-	err = errors.Join(err, joined, proc.servers.Stop(wait))
-	if gone && err != nil && ctx.Err() == nil {
-		err = proc.lastWords(err)
+	if wait.Err() != nil {
+		p.kill() // what still runs may wait for it
 	}
-	return err
+	own := p.client.Exited() || errors.Is(err, wire.ErrGone)
+	p.stop(context.WithoutCancel(ctx))
+	if wait.Err() != nil {
+		joined = g.Stop(ctx) // the process is gone, so only the host's own work is left
+	}
+	servers := p.servers.Stop(wait)
+	if ctx.Err() != nil {
+		return errors.Join(joined, servers)
+	}
+	if !errors.Is(joined, err) { // a failed health watch is in both
+		joined = errors.Join(err, joined)
+	}
+	if joined != nil && own {
+		joined = p.lastWords(joined)
+	}
+	return errors.Join(joined, servers)
 }
 
 func start(ctx context.Context, p Program) (*Process, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	if p.StartTimeout <= 0 {
+		p.StartTimeout = startTimeout
 	}
 	alive, kill := context.WithCancel(context.WithoutCancel(ctx)) // ends later than ctx: stop is polite first
 	cmd := exec.CommandContext(alive, p.Path)
@@ -114,7 +137,7 @@ func start(ctx context.Context, p Program) (*Process, error) {
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		AutoMTLS:         true,
 		SkipHostEnv:      true,
-		StartTimeout:     startTimeout,
+		StartTimeout:     p.StartTimeout,
 		Logger:           p.Log,
 		Stderr:           proc.last,
 		SyncStdout:       lines(p.Log, "stdout"),
@@ -123,8 +146,11 @@ func start(ctx context.Context, p Program) (*Process, error) {
 	})
 	if err := proc.handshake(ctx); err != nil {
 		proc.kill()
-		proc.stop()
-		return nil, proc.lastWords(fmt.Errorf("%w: %s: %w", ErrStart, p.Path, plain(err)))
+		proc.stop(context.WithoutCancel(ctx))
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, proc.lastWords(fmt.Errorf("%w: %s: %w", ErrStart, p.Path, plain(err, p.StartTimeout)))
 	}
 	return proc, nil
 }
@@ -189,8 +215,8 @@ func (p *Process) watch(ctx context.Context) error {
 }
 
 // stop ends the process: go-plugin's polite way first, by handle after killAfter, and it waits no longer than stopWaiting.
-func (p *Process) stop() {
-	g := life.NewGroup(context.Background())
+func (p *Process) stop(ctx context.Context) {
+	g := life.NewGroup(ctx)
 	done := make(chan struct{})
 	g.Go("go-plugin kill", func(context.Context) error {
 		p.client.Kill()
@@ -227,20 +253,22 @@ func (p *Process) lastWords(err error) error {
 	return err
 }
 
+// quoted is how much of a wrong handshake an error shows, in bytes.
+const quoted = 200
+
 // plain shortens go-plugin's advice, which spans many lines and speaks to programmers.
-func plain(err error) error {
-	text := err.Error()
-	if strings.Contains(text, "Unrecognized remote plugin message") {
-		return errors.New("it printed something other than the handshake before serving; a plugin must not write to its standard output")
-	}
-	if strings.Contains(text, "plugin exited before we could connect") {
+func plain(err error, limit time.Duration) error {
+	text, rest, many := strings.Cut(err.Error(), "\n")
+	printed, wrong := strings.CutPrefix(text, "Unrecognized remote plugin message:")
+	switch printed = strings.TrimSpace(printed); {
+	case strings.Contains(text, "plugin exited before we could connect"), wrong && printed == "" && strings.HasPrefix(rest, "Failed to read any lines"):
 		return errors.New("it exited before serving")
-	}
-	if strings.Contains(text, "timeout while waiting for plugin to start") {
-		return fmt.Errorf("no handshake within %s", startTimeout)
-	}
-	if head, _, many := strings.Cut(text, "\n"); many {
-		return errors.New(head)
+	case wrong:
+		return fmt.Errorf("it printed %q before serving; a plugin must not write to its standard output", printed[:min(len(printed), quoted)])
+	case strings.Contains(text, "timeout while waiting for plugin to start"):
+		return fmt.Errorf("no handshake within %s", limit)
+	case many:
+		return errors.New(text)
 	}
 	return err
 }
@@ -258,19 +286,29 @@ func environ() []string {
 	return env
 }
 
-// tail keeps the last bytes that are written to it.
+// tail keeps the last bytes that are written to it, or those from the beginning of a panic on.
 type tail struct {
-	mu  sync.Mutex
-	buf []byte // guarded by mu
+	mu    sync.Mutex
+	buf   []byte // guarded by mu
+	panic bool   // guarded by mu: buf begins with one
 }
 
-// Write never fails.
+// Write takes a line, a part of one or a line feed. It never fails.
 func (t *tail) Write(b []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.buf = append(t.buf, b...)
-	if over := len(t.buf) - stderrTail; over > 0 {
+	fresh := len(t.buf) == 0 || t.buf[len(t.buf)-1] == '\n'
+	if fresh && (bytes.HasPrefix(b, []byte("panic: ")) || bytes.HasPrefix(b, []byte("fatal error: "))) {
+		t.buf, t.panic = t.buf[:0], true
+	}
+	switch over := len(t.buf) + len(b) - stderrTail; {
+	case over <= 0:
+		t.buf = append(t.buf, b...)
+	case !t.panic:
+		t.buf = append(t.buf, b...)
 		t.buf = append(t.buf[:0], t.buf[over:]...)
+	default: // the first lines of a panic name it; the stacks of a large plugin would push them out
+		t.buf = append(t.buf, b[:max(len(b)-over, 0)]...)
 	}
 	return len(b), nil
 }
