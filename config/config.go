@@ -1,6 +1,12 @@
 package config
 
-import "time"
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"time"
+)
 
 // Config is the whole configuration. Load makes it; relative paths in it are seen from the working directory of the
 // process.
@@ -100,8 +106,30 @@ type Admin struct {
 // Spool is the log of records on disk.
 type Spool struct {
 	SegmentSizeMB int           `yaml:"segment_size_mb"` // 1 to 1024
-	Keep          time.Duration `yaml:"keep"`            // settled records stay this long, 0s to 87600h
+	Keep          time.Duration `yaml:"keep"`            // settled records stay this long, for a replay; 0s to 87600h
+	KeepSizeMB    int           `yaml:"keep_size_mb"`    // and no more of them than this; 0 (not written): as max_size_mb allows
+	MaxSizeMB     int           `yaml:"max_size_mb"`     // at which no more is taken; 0: no bound, else at least 4 segments
+	ReserveMB     int           `yaml:"reserve_mb"`      // kept free for cursors on a full disk, 0 to 10240
+	Seal          bool          `yaml:"seal"`            // new files are encrypted with key
+	Key           Secret        `yaml:"key"`             // 32 bytes in base64 or hex; see hostd spool key
 }
+
+// KeyBytes is the key, or nil where none is written. An error does not quote it.
+func (s *Spool) KeyBytes() ([]byte, error) {
+	text := strings.TrimSpace(s.Key.Reveal())
+	if text == "" {
+		return nil, nil
+	}
+	if b, err := hex.DecodeString(text); err == nil && len(b) == sealKeySize {
+		return b, nil
+	}
+	if b, err := base64.StdEncoding.DecodeString(text); err == nil && len(b) == sealKeySize {
+		return b, nil
+	}
+	return nil, errors.New("must be 32 bytes in base64 or hex")
+}
+
+const sealKeySize = 32
 
 // Shutdown is the end of the host.
 type Shutdown struct {
@@ -162,7 +190,7 @@ func Default() *Config {
 		}},
 		Cache:    Cache{Capacity: 1000, TTL: 30 * time.Minute},
 		Admin:    Admin{Listen: "127.0.0.1:8480"},
-		Spool:    Spool{SegmentSizeMB: 64},
+		Spool:    Spool{SegmentSizeMB: 64, Keep: 7 * 24 * time.Hour, KeepSizeMB: 4096, MaxSizeMB: 20480, ReserveMB: 64},
 		Shutdown: Shutdown{Grace: 10 * time.Second},
 	}
 }

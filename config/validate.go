@@ -118,9 +118,30 @@ func (v *checker) host() {
 	v.number("cache.capacity", c.Cache.Capacity, 1, 1_000_000)
 	v.span("cache.ttl", c.Cache.TTL, time.Second, 24*time.Hour)
 	v.number("spool.segment_size_mb", c.Spool.SegmentSizeMB, 1, 1024)
-	v.span("spool.keep", c.Spool.Keep, 0, 10*365*24*time.Hour)
+	v.spool()
 	v.span("shutdown.grace", c.Shutdown.Grace, 100*time.Millisecond, 10*time.Minute)
 	v.listen("admin.listen", c.Admin.Listen)
+}
+
+func (v *checker) spool() {
+	s := &v.c.Spool
+	v.span("spool.keep", s.Keep, 0, 10*365*24*time.Hour)
+	v.number("spool.keep_size_mb", s.KeepSizeMB, 0, 1<<24)
+	v.number("spool.max_size_mb", s.MaxSizeMB, 0, 1<<24)
+	v.number("spool.reserve_mb", s.ReserveMB, 0, 10240)
+	if s.MaxSizeMB > 0 && s.MaxSizeMB < 4*s.SegmentSizeMB {
+		v.fault("spool.max_size_mb", "is less than 4 segments", "write at least 4 times segment_size_mb")
+	}
+	key, err := s.KeyBytes()
+	switch {
+	case err != nil:
+		v.fault("spool.key", err.Error(), "hostd spool key makes one")
+	case s.Seal && key == nil:
+		v.fault("spool.key", "is missing, and seal is on", "write ${file:path} or ${env:NAME}; hostd spool key makes one")
+	}
+	if at := v.c.marks.at("spool.key"); key != nil && at.file != fromEnvironment && !reference.MatchString(at.raw) && !v.c.AllowPlainSecrets {
+		v.fault("spool.key", "is a secret and stands in plain", "write ${env:NAME} or ${file:path} in its place, or allow_plain_secrets: true")
+	}
 }
 
 func (v *checker) listen(key, addr string) {
