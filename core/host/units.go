@@ -125,16 +125,21 @@ func deliver(lane *dispatch.Lane) func(context.Context, *wire.SinkRun, func()) e
 type sinkConn struct {
 	stream *wire.SinkRun
 	hangUp func()
+	sent   uint64 // numbers of the stream, which go on over a lane's rounds; Send's
+	heard  uint64 // Recv's
 }
 
+var errOutOfTurn = errors.New("sink has answered a batch out of its turn")
+
 // Send is dispatch.Conn's.
-func (c *sinkConn) Send(number uint64, again bool, records []spool.Ref) error {
+func (c *sinkConn) Send(_ uint64, again bool, records []spool.Ref) error {
 	size := 64
 	for i := range records {
 		size += len(records[i].Payload) + len(records[i].Device) + 40
 	}
 	out := wire.NewOutgoing(size)
-	out.Head(number, "")
+	c.sent++
+	out.Head(c.sent, "")
 	if again {
 		out.Again()
 	}
@@ -150,6 +155,9 @@ func (c *sinkConn) Recv() (dispatch.Outcome, error) {
 	o, err := c.stream.Recv()
 	if err != nil {
 		return dispatch.Outcome{}, err
+	}
+	if c.heard++; o.Number != c.heard { // it must not settle another batch than the one it is about
+		return dispatch.Outcome{}, fmt.Errorf("%w: %d in place of %d", errOutOfTurn, o.Number, c.heard)
 	}
 	out := dispatch.Outcome{Failure: o.Failure}
 	for _, e := range o.Errors {

@@ -72,7 +72,7 @@ func (s *Setting) parseNumber(v any, from origin) (any, string) {
 		what = "a whole number"
 	}
 	n, ok := number(v, from)
-	if !ok || (s.Type == TypeInt && (n != math.Trunc(n) || math.Abs(n) > 1<<53)) {
+	if !ok || (s.Type == TypeInt && (n != math.Trunc(n) || math.Abs(n) >= 1<<53)) {
 		return nil, "must be " + what + s.inUnit()
 	}
 	if text := s.inBounds(n, func(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }); text != "" {

@@ -143,6 +143,10 @@ func (l *Lane) Deliver(ctx context.Context, c Conn) error {
 					return err
 				}
 			}
+		case errors.Is(err, ErrNoOutcome): // most often its target is frozen, which is no fault of the record
+			failed.release()
+			l.setWaiting(err.Error())
+			return err
 		case err != nil:
 			return errors.Join(err, l.crashed(ctx, failed))
 		}

@@ -309,6 +309,24 @@ func TestSilentSink(t *testing.T) {
 	}
 }
 
+// TestSilenceIsNoFaultOfARecord: a sink whose target is frozen is started anew for as long as it takes.
+func TestSilenceIsNoFaultOfARecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, dispatch.Options{Records: 1, Timeout: time.Minute})
+		defer r.stop()
+		r.put(2)
+		for range 10 {
+			if err := r.lane.Deliver(t.Context(), &silent{conn: newConn(nil)}); !errors.Is(err, dispatch.ErrNoOutcome) {
+				t.Fatalf("Deliver = %v, want ErrNoOutcome", err)
+			}
+			if !strings.Contains(r.lane.Waiting(), "not answered") {
+				t.Fatalf("waiting: %q", r.lane.Waiting())
+			}
+		}
+		r.accounts(0, 0, 2)
+	})
+}
+
 // silent takes batches and answers none, or the first one with a failure only.
 type silent struct {
 	*conn

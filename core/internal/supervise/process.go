@@ -139,7 +139,7 @@ func start(ctx context.Context, p Program) (*Process, error) {
 		SkipHostEnv:      true,
 		StartTimeout:     p.StartTimeout,
 		Logger:           p.Log,
-		Stderr:           proc.last,
+		Stderr:           proc.stderr(p.Log),
 		SyncStdout:       lines(p.Log, "stdout"),
 		SyncStderr:       lines(p.Log, "stderr"),
 		GRPCDialOptions:  wire.DialOptions(),
@@ -153,6 +153,15 @@ func start(ctx context.Context, p Program) (*Process, error) {
 		return nil, proc.lastWords(fmt.Errorf("%w: %s: %w", ErrStart, p.Path, plain(err, p.StartTimeout)))
 	}
 	return proc, nil
+}
+
+// stderr takes what the plugin writes there: its last words, and its log where the logger reads the lines itself, which
+// keeps go-plugin from parsing them: a line of the wrong form would panic there.
+func (p *Process) stderr(log hclog.Logger) io.Writer {
+	if own, ok := log.(interface{ Lines() io.Writer }); ok {
+		return io.MultiWriter(p.last, own.Lines())
+	}
+	return p.last
 }
 
 // handshake starts, dials and describes; the end of ctx kills the process, since go-plugin's start has no context.

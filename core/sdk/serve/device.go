@@ -386,7 +386,7 @@ func (s *deviceSession) wakeUp() {
 
 func (s *deviceSession) goAuthor(f func(ctx context.Context) error) {
 	s.group.Go("plugin", func(ctx context.Context) error {
-		err := f(ctx)
+		err := life.Call(func() error { return f(ctx) })
 		if err != nil && ctx.Err() == nil {
 			select {
 			case s.failed <- err:
