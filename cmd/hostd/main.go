@@ -97,7 +97,8 @@ func (c *cli) root() *cobra.Command {
 	flags.StringArrayVarP(&c.files, "config", "c", nil, "configuration file; more than one are laid over each other")
 	flags.StringToStringVar(&c.set, "set", nil, "one setting, for example --set workers.size=4")
 	flags.BoolVar(&c.json, "json", false, "answer in JSON")
-	root.AddCommand(c.runCommand(), c.checkCommand(), c.statusCommand(), c.examsCommand(), c.versionCommand())
+	root.AddCommand(c.runCommand(), c.checkCommand(), c.statusCommand(), c.examsCommand(), c.deadCommand(), c.replayCommand(),
+		c.spoolCommand(), c.pauseCommand("devices"), c.pauseCommand("sinks"), c.versionCommand())
 	return root
 }
 

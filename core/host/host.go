@@ -45,6 +45,7 @@ type Host struct {
 	log     *slog.Logger
 	lock    io.Closer
 	spool   *spool.Spool
+	audit   *audit
 	cache   *cache.Cache
 	db      *database
 	workers *schedule.Pool
@@ -88,11 +89,19 @@ func (h *Host) Open(ctx context.Context) error {
 }
 
 func (h *Host) openStages(ctx context.Context) error {
-	var err error
+	key, err := h.cfg.Spool.KeyBytes()
+	if err != nil {
+		return fmt.Errorf("spool.key: %w", err)
+	}
 	h.spool, err = spool.Open(h.places.spool, spool.Options{
-		SegmentSize: int64(h.cfg.Spool.SegmentSizeMB) << 20, Keep: h.cfg.Spool.Keep, Blobs: h.places.blobs, Log: h.logs.Logger("spool"),
+		SegmentSize: mib(h.cfg.Spool.SegmentSizeMB), Keep: h.cfg.Spool.Keep, KeepSize: mib(h.cfg.Spool.KeepSizeMB),
+		Cap: mib(h.cfg.Spool.MaxSizeMB), Reserve: mib(h.cfg.Spool.ReserveMB), Seal: h.cfg.Spool.Seal, Key: key,
+		Blobs: h.places.blobs, Log: h.logs.Logger("spool"),
 	})
 	if err != nil {
+		return err
+	}
+	if h.audit, err = openAudit(h.places.audit); err != nil {
 		return err
 	}
 	h.cache = cache.New(cache.Options{Capacity: h.cfg.Cache.Capacity, TTL: h.cfg.Cache.TTL})
@@ -101,8 +110,9 @@ func (h *Host) openStages(ctx context.Context) error {
 	if err := h.buildFlow(); err != nil {
 		return err
 	}
+	h.recallPauses()
 	h.admin, err = admin.New(admin.Options{
-		Listen: h.cfg.Admin.Listen, Source: h, Log: h.logs.Logger("admin"), TokenFile: h.places.token, Stop: h.opt.Stop,
+		Listen: h.cfg.Admin.Listen, Source: h, Log: h.logs.Logger("admin"), TokenFile: h.places.token, Stop: h.opt.Stop, Operate: h.operate,
 	})
 	if err != nil {
 		return err
@@ -110,14 +120,17 @@ func (h *Host) openStages(ctx context.Context) error {
 	return h.admin.Open(ctx)
 }
 
+func mib(n int) int64 { return int64(n) << 20 }
+
 // buildFlow makes the route table, the devices and the sinks.
 func (h *Host) buildFlow() error {
 	names := make([]string, len(h.cfg.Sinks))
 	ids := make([]spool.SinkID, len(h.cfg.Sinks))
+	known := sinksOf(h.spool.Stats())
 	for i := range h.cfg.Sinks {
 		names[i] = h.cfg.Sinks[i].Name
 		var err error
-		if ids[i], err = h.spool.RegisterSink(names[i]); err != nil {
+		if ids[i], err = h.registerSink(&h.cfg.Sinks[i], known); err != nil {
 			return err
 		}
 	}
@@ -164,6 +177,7 @@ func (h *Host) Run(ctx context.Context, ready func()) error {
 	below.Go("database", h.db.run)
 	below.Go("workers", h.workers.Run)
 	below.Go("admin page", h.admin.Run)
+	below.Go("oldest records", h.giveOldest)
 	h.startAll(sinks, h.sinks)
 	h.startAll(devices, h.devices)
 	h.log.Info("started", "version", h.opt.Version, "clinic", h.cfg.Clinic, "devices", len(h.devices), "sinks", len(h.sinks), "page", h.admin.Addr())
@@ -190,7 +204,7 @@ func (h *Host) startAll(g *life.Group, units []*unit) {
 		g.Go(u.name, func(ctx context.Context) error {
 			pause := life.Backoff{First: time.Second, Longest: time.Minute}
 			for {
-				err := life.Call(func() error { return u.inst.Run(ctx) })
+				err := u.gate.run(ctx, u.inst.Run)
 				if ctx.Err() != nil || err == nil {
 					return nil
 				}

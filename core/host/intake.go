@@ -138,7 +138,7 @@ func reasoned(err error) error {
 	switch {
 	case err == nil || errors.As(err, &done):
 		return err
-	case errors.Is(err, spool.ErrFull):
+	case errors.Is(err, spool.ErrFull), errors.Is(err, spool.ErrCap):
 		return &supervise.RefusedError{Reason: sdk.ReasonFull, Err: err}
 	case errors.Is(err, spool.ErrClosed), errors.Is(err, context.Canceled):
 		return &supervise.RefusedError{Reason: sdk.ReasonStopping, Err: err}

@@ -62,6 +62,9 @@ func (h *Host) deviceStatus(st *spool.Stats) []admin.Device {
 			Name: u.name, Plugin: u.plugin, Version: is.Version, State: admin.State(is.State), Restarts: is.Restarts,
 			Received: count.received.Load(), Error: is.Error,
 		}
+		if u.gate.isPaused() {
+			d.State, d.Error = admin.Paused, ""
+		}
 		if k := stored[u.name]; k != nil {
 			d.Records, d.LastRecordAt = k.Records, timeOf(k.Latest)
 		}
@@ -85,6 +88,9 @@ func (h *Host) sinkStatus(st *spool.Stats) []admin.Sink {
 		s := admin.Sink{Name: u.name, Plugin: u.plugin, Version: is.Version, State: admin.State(is.State), Restarts: is.Restarts, Error: is.Error}
 		if why := u.lane.Waiting(); s.Error == "" && why != "" {
 			s.Error = why
+		}
+		if u.gate.isPaused() {
+			s.State, s.Error = admin.Paused, ""
 		}
 		count(&s, kept[u.name])
 		delete(kept, u.name)

@@ -19,6 +19,7 @@ type unit struct {
 	name, plugin string
 	inst         *supervise.Instance
 	lane         *dispatch.Lane // sinks only
+	gate         gate
 }
 
 func (h *Host) newDevice(c *config.Device) (*unit, error) {

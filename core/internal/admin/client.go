@@ -56,6 +56,29 @@ func (c Client) Stop(ctx context.Context, token string) error {
 	return err
 }
 
+// Do asks the host for an operation, waits for its end, and reads its answer into answer, which may be nil. The error is
+// the operation's own text, or ErrUnreachable.
+func (c Client) Do(ctx context.Context, token, name string, args, answer any) error {
+	sent, err := json.Marshal(args)
+	if err != nil {
+		return fmt.Errorf("ask hostd: %w", err)
+	}
+	body, code, err := c.send(ctx, http.MethodPost, PathDo+name, strings.TrimSpace(token), sent)
+	if err != nil {
+		return err
+	}
+	if code != http.StatusOK {
+		return fmt.Errorf("%s", bytes.TrimSpace(body))
+	}
+	if answer == nil {
+		return nil
+	}
+	if err := json.Unmarshal(body, answer); err != nil {
+		return fmt.Errorf("read answer: %w", err)
+	}
+	return nil
+}
+
 func refusal(code int, body []byte) string {
 	return fmt.Sprintf("%d: %.300s", code, bytes.TrimSpace(body))
 }
@@ -63,7 +86,11 @@ func refusal(code int, body []byte) string {
 func (c Client) call(ctx context.Context, method, path, token string) (body []byte, code int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.Addr+path, http.NoBody)
+	return c.send(ctx, method, path, token, nil)
+}
+
+func (c Client) send(ctx context.Context, method, path, token string, args []byte) (body []byte, code int, err error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.Addr+path, bytes.NewReader(args))
 	if err != nil {
 		return nil, 0, fmt.Errorf("ask hostd: %w", err)
 	}

@@ -5,10 +5,12 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
@@ -22,6 +24,7 @@ const (
 	PathMetrics = "/metrics"       // Prometheus text
 	PathStatus  = "/api/v1/status" // Status as JSON
 	PathStop    = "/api/v1/stop"   // POST with the token: 202, and the host drains and ends
+	PathDo      = "/api/v1/do/"    // POST with the token and an operation's name behind it: 200 and its answer
 )
 
 func (s *Server) handler() http.Handler {
@@ -36,6 +39,9 @@ func (s *Server) handler() http.Handler {
 	}))
 	if s.opt.Stop != nil {
 		mux.HandleFunc("POST "+PathStop, s.stop)
+	}
+	if s.opt.Operate != nil {
+		mux.HandleFunc("POST "+PathDo+"{name}", s.operate)
 	}
 	return s.guard(mux)
 }
@@ -118,6 +124,36 @@ func (s *Server) stop(w http.ResponseWriter, _ *http.Request) {
 	s.opt.Log.Info("stop asked for by an admin call")
 	text(w, http.StatusAccepted, "stopping\n")
 	s.opt.Stop()
+}
+
+// operate has no deadline of its own: a replay reads the whole log.
+func (s *Server) operate(w http.ResponseWriter, r *http.Request) {
+	args, err := io.ReadAll(r.Body)
+	if err != nil {
+		text(w, http.StatusBadRequest, "arguments cannot be read\n")
+		return
+	}
+	control := http.NewResponseController(w)
+	if err := errors.Join(control.SetReadDeadline(time.Time{}), control.SetWriteDeadline(time.Time{})); err != nil {
+		s.opt.Log.Debug("deadline of a call not lifted", "err", err)
+	}
+	answer, err := s.opt.Operate(r.Context(), r.PathValue("name"), args)
+	switch {
+	case errors.Is(err, ErrOperation):
+		text(w, http.StatusNotFound, err.Error()+"\n")
+	case errors.Is(err, ErrArguments):
+		text(w, http.StatusBadRequest, err.Error()+"\n")
+	case err != nil:
+		text(w, http.StatusConflict, err.Error()+"\n")
+	default:
+		body, err := json.Marshal(answer)
+		if err != nil {
+			s.opt.Log.Error("answer cannot be encoded", "err", err)
+			text(w, http.StatusInternalServerError, "answer cannot be encoded, see the log\n")
+			return
+		}
+		write(w, http.StatusOK, "application/json", append(body, '\n'))
+	}
 }
 
 func text(w http.ResponseWriter, code int, body string) {

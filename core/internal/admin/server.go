@@ -34,7 +34,13 @@ type Options struct {
 	Log       *slog.Logger
 	TokenFile string // holds the token that changing calls need; made at Open when absent; empty allows no changing call
 	Stop      func() // begins the host's orderly end, for /api/v1/stop; called at most once a request; nil: there is no such call
+	Operate   Operate
 }
+
+// Operate does what an operator asks for: the name of an operation and its arguments as one JSON object. The answer
+// becomes JSON. ErrOperation and ErrArguments tell the caller that he was not understood; any other error is the
+// operation's. It is called beside itself and may take long; ctx ends when the caller has gone. Nil: there is no such call.
+type Operate func(ctx context.Context, name string, args []byte) (answer any, err error)
 
 // Server answers HTTP on one loopback address.
 type Server struct {

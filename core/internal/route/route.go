@@ -85,22 +85,22 @@ func (t *Table) Match(from string, kind []byte, label func(name string) (string,
 }
 
 func (r *compiled) matches(from string, kind []byte, label func(string) (string, bool)) bool {
-	if r.from != "" && !like(r.from, from) {
+	if r.from != "" && !Like(r.from, from) {
 		return false
 	}
-	if r.kind != "" && r.kind != string(kind) && !like(r.kind, string(kind)) {
+	if r.kind != "" && r.kind != string(kind) && !Like(r.kind, string(kind)) {
 		return false
 	}
 	for _, l := range r.labels {
-		if v, ok := label(l[0]); !ok || !like(l[1], v) {
+		if v, ok := label(l[0]); !ok || !Like(l[1], v) {
 			return false
 		}
 	}
 	return true
 }
 
-// like matches a pattern in which * is any text, also none.
-func like(pattern, s string) bool {
+// Like matches a pattern in which * is any text, also none.
+func Like(pattern, s string) bool {
 	star, mark := -1, 0
 	p, i := 0, 0
 	for i < len(s) {

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"bufio"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hostd/hostd/core/host"
+)
+
+func (c *cli) replayCommand() *cobra.Command {
+	var a host.ReplayArgs
+	var from, to string
+	cmd := &cobra.Command{
+		Use:   "replay --sink SINK",
+		Short: "deliver records that are still in the spool to a sink once more",
+		Long: "Deliver records that are still in the spool (see spool.keep) to a sink once more: all of them, or those of a device,\n" +
+			"kind, time or id. A sink with receipts takes a record that it has for what it is. --dry-run only counts.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if a.From, err = moment(from); err != nil {
+				return err
+			}
+			if a.To, err = moment(to); err != nil {
+				return err
+			}
+			cfg, err := c.load()
+			if err != nil {
+				return err
+			}
+			a.By = who()
+			n, err := host.Replay(cmd.Context(), cfg, a)
+			if err != nil {
+				return err
+			}
+			if a.Dry {
+				return c.answer(n, fmt.Sprintf("%d records would be delivered once more\n", n.Records))
+			}
+			return c.answer(n, fmt.Sprintf("%d records are delivered once more\n", n.Records))
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&a.Sink, "sink", "", "the sink")
+	f.StringVar(&a.Device, "device", "", "of this device only")
+	f.StringVar(&a.Kind, "kind", "", "of this kind only; * is any text")
+	f.StringVar(&a.ID, "id", "", "the record with this id only")
+	f.StringVar(&from, "from", "", "received at or after, for example 2026-03-01 or 2026-03-01T08:00:00")
+	f.StringVar(&to, "to", "", "received before")
+	f.BoolVar(&a.Dry, "dry-run", false, "only say how many")
+	if err := cmd.MarkFlagRequired("sink"); err != nil {
+		panic(err) // the flag stands above
+	}
+	return cmd
+}
+
+// moment reads a time of this computer's zone; empty is none.
+func moment(text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04", time.DateTime, time.DateOnly} {
+		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, usage{fmt.Errorf("%q is not a time: write for example 2026-03-01T08:00:00", text)}
+}
+
+func (c *cli) spoolCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "spool", Short: "what is on the host's own disk: ls, verify, export, key", Args: cobra.NoArgs}
+	cmd.AddCommand(c.spoolVerifyCommand("ls", "list the files of the log"), c.spoolVerifyCommand("verify", "read every byte of the log; exit 1 when something is damaged"),
+		c.spoolExportCommand(), c.spoolKeyCommand())
+	return cmd
+}
+
+var errDamaged = errors.New("parts of the spool are damaged: the good records of those files are delivered, the rest is in spool/quarantine once it was met")
+
+func (c *cli) spoolVerifyCommand(name, short string) *cobra.Command {
+	return &cobra.Command{
+		Use:   name,
+		Short: short,
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			cfg, err := c.load()
+			if err != nil {
+				return err
+			}
+			list, err := host.VerifySpool(cfg)
+			if err != nil {
+				return err
+			}
+			if err := c.printFiles(list); err != nil {
+				return err
+			}
+			for i := range list {
+				if name == "verify" && list[i].Damaged > 0 && !list[i].Open {
+					return errDamaged
+				}
+			}
+			return nil
+		},
+	}
+}
+
+func (c *cli) printFiles(list []host.SpoolFile) error {
+	if c.json {
+		return c.printJSON(list)
+	}
+	t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "FILE\tBYTES\tRECORDS\tFROM\tTO\tSEALED\tDAMAGED")
+	for i := range list {
+		f := &list[i]
+		damaged := fmt.Sprint(f.Damaged)
+		if f.Open && f.Damaged > 0 {
+			damaged += " (the end may be in the middle of being written)"
+		}
+		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%s\t%t\t%s\n", f.Name, f.Bytes, f.Records, local(f.From), local(f.To), f.Sealed, damaged)
+	}
+	return t.Flush()
+}
+
+func local(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format(time.DateTime)
+}
+
+func (c *cli) spoolExportCommand() *cobra.Command {
+	var to string
+	cmd := &cobra.Command{
+		Use:   "export --to FILE",
+		Short: "write every record of the log as a line of JSON, with the patients' data; the audit keeps that you did",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := c.load()
+			if err != nil {
+				return err
+			}
+			f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+			if err != nil {
+				return fmt.Errorf("export: %w: %w", host.ErrEnvironment, err)
+			}
+			w := bufio.NewWriter(f)
+			n, err := host.ExportSpool(cmd.Context(), cfg, who(), w)
+			if err = errors.Join(err, w.Flush(), f.Sync(), f.Close()); err != nil {
+				return err
+			}
+			return c.answer(host.Count{Records: n}, fmt.Sprintf("%d records are in %s\n", n, to))
+		},
+	}
+	cmd.Flags().StringVar(&to, "to", "", "a new file")
+	if err := cmd.MarkFlagRequired("to"); err != nil {
+		panic(err) // the flag stands above
+	}
+	return cmd
+}
+
+func (c *cli) spoolKeyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "key",
+		Short: "make a key for spool.key: keep a copy in a safe place, since nothing can be read without it",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			key := make([]byte, 32)
+			if _, err := rand.Read(key); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(c.out, base64.StdEncoding.EncodeToString(key))
+			return err
+		},
+	}
+}
+
+func (c *cli) pauseCommand(of string) *cobra.Command {
+	cmd := &cobra.Command{Use: of, Short: "pause and resume " + of, Args: cobra.NoArgs}
+	for _, p := range []struct {
+		name, short, said string
+		do                func(*cobra.Command, host.NameArgs) error
+	}{
+		{"pause", "stop until it is resumed, also over restarts; nothing is lost", "%s is paused\n", func(cmd *cobra.Command, a host.NameArgs) error {
+			cfg, err := c.load()
+			if err != nil {
+				return err
+			}
+			return host.Pause(cmd.Context(), cfg, a)
+		}},
+		{"resume", "go on", "%s goes on\n", func(cmd *cobra.Command, a host.NameArgs) error {
+			cfg, err := c.load()
+			if err != nil {
+				return err
+			}
+			return host.Resume(cmd.Context(), cfg, a)
+		}},
+	} {
+		cmd.AddCommand(&cobra.Command{
+			Use: p.name + " NAME", Short: p.short, Args: cobra.ExactArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				a := host.NameArgs{By: who(), Name: args[0]}
+				if err := p.do(cmd, a); err != nil {
+					return err
+				}
+				return c.answer(a, fmt.Sprintf(p.said, a.Name))
+			},
+		})
+	}
+	return cmd
+}

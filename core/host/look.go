@@ -1,0 +1,272 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/hostd/hostd/config"
+	"github.com/hostd/hostd/core/internal/admin"
+	"github.com/hostd/hostd/core/internal/spool"
+	"github.com/hostd/hostd/core/internal/wire"
+	"github.com/hostd/hostd/core/sdk"
+	"github.com/hostd/hostd/core/sdk/exam"
+)
+
+// opNote is an act that changes nothing, and is audited all the same: somebody looks at patients' data.
+const opNote = "note"
+
+// NoteArgs is what is noted.
+type NoteArgs struct {
+	By   string `json:"by"`
+	What string `json:"what"`
+	Args any    `json:"args,omitempty"`
+}
+
+// note puts a line into the audit, by the running host where there is one: the file is its own.
+func note(ctx context.Context, c *config.Config, a NoteArgs) error {
+	err := ask(ctx, c, opNote, a, nil)
+	if !errors.Is(err, admin.ErrUnreachable) && !errors.Is(err, ErrEnvironment) {
+		return err
+	}
+	p, err := newPlaces(c)
+	if err != nil {
+		return err
+	}
+	own, err := openAudit(p.audit)
+	if err != nil {
+		return err
+	}
+	return own.note(a.By, a.What, a.Args)
+}
+
+// DeadLetter is a line of the list of dead letters: no patient data.
+type DeadLetter struct {
+	Sink     string    `json:"sink"`
+	Device   string    `json:"device"`
+	Seq      uint64    `json:"seq"`
+	ID       string    `json:"id"`
+	Kind     string    `json:"kind"`
+	Received time.Time `json:"received_at"`
+	Died     time.Time `json:"died_at"`
+	Attempts int       `json:"attempts"`
+	Reason   string    `json:"reason"`
+}
+
+// inspect opens the spool's files for reading, beside a running host or without one.
+func inspect(c *config.Config) (*spool.Inspection, error) {
+	p, err := newPlaces(c)
+	if err != nil {
+		return nil, err
+	}
+	key, err := c.Spool.KeyBytes()
+	if err != nil {
+		return nil, fmt.Errorf("spool.key: %w", err)
+	}
+	i, err := spool.Inspect(p.spool, spool.Options{Key: key, Blobs: p.blobs})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrEnvironment, err)
+	}
+	return i, nil
+}
+
+// DeadLetters lists what a sink (empty: any) will not get, oldest first.
+func DeadLetters(c *config.Config, sink string) ([]DeadLetter, error) {
+	i, err := inspect(c)
+	if err != nil {
+		return nil, err
+	}
+	list := []DeadLetter{}
+	for l, err := range i.DeadLetters(sink) {
+		if err != nil {
+			return nil, err
+		}
+		row := DeadLetter{
+			Sink: l.Sink, Device: l.Device, Seq: l.Seq, Received: l.Received, Died: l.Died, Attempts: l.Attempts, Reason: l.Reason,
+		}
+		var head wire.Head
+		if wire.Scan(l.Payload, &head) == nil {
+			row.ID, row.Kind = string(head.ID), string(head.Kind)
+		}
+		list = append(list, row)
+	}
+	return list, nil
+}
+
+// Rejects lists the inputs that no decoder could read, oldest first: the spool keeps them as records of kind reject.
+func Rejects(c *config.Config) ([]Record, error) {
+	i, err := inspect(c)
+	if err != nil {
+		return nil, err
+	}
+	list := []Record{}
+	for ref, err := range i.Records() {
+		if err != nil {
+			return nil, err
+		}
+		var head wire.Head
+		if wire.Scan(ref.Payload, &head) != nil || string(head.Kind) != sdk.KindReject {
+			continue
+		}
+		r, err := recordOf(ref, false)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, r)
+	}
+	return list, nil
+}
+
+// Record is a record as an operator sees it. Masked, it has no patient data.
+type Record struct {
+	Seq         uint64            `json:"seq"`
+	Device      string            `json:"device"`
+	ID          string            `json:"id"`
+	Kind        string            `json:"kind"`
+	Time        *time.Time        `json:"time"` // null: the instrument did not say
+	Received    time.Time         `json:"received_at"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	ContentType string            `json:"content_type,omitempty"`
+	Amends      string            `json:"amends,omitempty"`
+	Data        json.RawMessage   `json:"data,omitempty"`        // where it is JSON
+	DataBytes   []byte            `json:"data_base64,omitempty"` // where it is not
+	Raw         []byte            `json:"raw,omitempty"`
+	Attachments []Attached        `json:"attachments,omitempty"`
+	Masked      bool              `json:"masked,omitempty"`
+}
+
+// Attached is an attachment of a Record.
+type Attached struct {
+	Name string `json:"name,omitempty"`
+	Size int64  `json:"size"`
+	Hash string `json:"hash"`
+	Role string `json:"role,omitempty"`
+}
+
+// recordOf decodes a record. Without reveal its data go, but for the findings of an exam; names of files may hold a
+// patient's id, and go too.
+func recordOf(ref spool.Ref, reveal bool) (Record, error) {
+	var r sdk.Record
+	var dec wire.Decoder
+	if err := dec.Record(bytes.Clone(ref.Payload), &r); err != nil {
+		return Record{}, fmt.Errorf("read record %d: %w", ref.Seq, err)
+	}
+	out := Record{
+		Seq: ref.Seq, Device: ref.Device, ID: r.ID, Kind: r.Kind, Time: timeOf(r.Time), Received: time.Unix(0, ref.Received).UTC(),
+		Labels: r.Labels, ContentType: r.ContentType, Amends: r.Amends, Masked: !reveal,
+	}
+	for _, a := range r.Attachments {
+		if !reveal {
+			a.Name = ""
+		}
+		out.Attachments = append(out.Attachments, Attached{Name: a.Name, Size: a.Size, Hash: a.Hash, Role: a.Role})
+	}
+	switch {
+	case reveal && json.Valid(r.Data):
+		out.Data, out.Raw = r.Data, r.Raw
+	case reveal:
+		out.DataBytes, out.Raw = r.Data, r.Raw
+	case r.Kind == exam.Kind:
+		out.Data = masked(r.Data)
+	}
+	return out, nil
+}
+
+// masked is an exam without its patient; nothing where it is no exam. Findings that are free text go, too.
+func masked(data []byte) json.RawMessage {
+	e, err := exam.Decode(data)
+	if err != nil {
+		return nil
+	}
+	e.Patient = exam.Patient{}
+	kept := e.Observations[:0]
+	for i := range e.Observations {
+		if o := e.Observations[i]; o.Unit != "" {
+			kept = append(kept, o)
+		}
+	}
+	e.Observations = kept
+	if len(kept) == 0 {
+		return nil
+	}
+	b, err := exam.Encode(e)
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+// ErrNoRecord is a record that is not in the spool, or not any more.
+var ErrNoRecord = errors.New("there is no such record")
+
+// ShowDead gives the record of a dead letter. With reveal its patient's data are in it, and the audit says so.
+func ShowDead(ctx context.Context, c *config.Config, a DeadArgs, reveal bool) (Record, error) {
+	i, err := inspect(c)
+	if err != nil {
+		return Record{}, err
+	}
+	for l, err := range i.DeadLetters(a.Sink) {
+		if err != nil {
+			return Record{}, err
+		}
+		if len(a.Seqs) != 1 || l.Seq != a.Seqs[0] {
+			continue
+		}
+		if reveal {
+			if err := note(ctx, c, NoteArgs{By: a.By, What: "dead.show", Args: a}); err != nil {
+				return Record{}, err
+			}
+		}
+		return recordOf(spool.Ref{Seq: l.Seq, Device: l.Device, Received: l.Received.UnixNano(), Payload: l.Payload}, reveal)
+	}
+	return Record{}, ErrNoRecord
+}
+
+// SpoolFile is what Verify says of one file of the spool.
+type SpoolFile = spool.SegmentReport
+
+// VerifySpool reads every byte of the spool's log, also beside a running host.
+func VerifySpool(c *config.Config) ([]SpoolFile, error) {
+	i, err := inspect(c)
+	if err != nil {
+		return nil, err
+	}
+	list := []SpoolFile{}
+	for r, err := range i.Verify() {
+		if err != nil {
+			return list, err
+		}
+		list = append(list, r)
+	}
+	return list, nil
+}
+
+// ExportSpool writes every record that is still in the log, a line of JSON each, with the patients' data.
+func ExportSpool(ctx context.Context, c *config.Config, by string, w io.Writer) (n int, err error) {
+	i, err := inspect(c)
+	if err != nil {
+		return 0, err
+	}
+	if err := note(ctx, c, NoteArgs{By: by, What: "spool.export"}); err != nil {
+		return 0, err
+	}
+	out := json.NewEncoder(w)
+	for ref, err := range i.Records() {
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return n, err
+		}
+		r, err := recordOf(ref, true)
+		if err != nil {
+			return n, err
+		}
+		if err := out.Encode(r); err != nil {
+			return n, fmt.Errorf("export: %w", err)
+		}
+		n++
+	}
+	return n, nil
+}

@@ -1,0 +1,194 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/hostd/hostd/config"
+	"github.com/hostd/hostd/core/internal/admin"
+	"github.com/hostd/hostd/core/internal/route"
+	"github.com/hostd/hostd/core/internal/spool"
+	"github.com/hostd/hostd/core/internal/wire"
+)
+
+// Names of operations, as they stand in the audit.
+const (
+	opReplay  = "replay"
+	opRequeue = "dead.requeue"
+	opDrop    = "dead.drop"
+	opPause   = "pause"
+	opResume  = "resume"
+)
+
+// ReplayArgs choose the records that a sink is given once more. Empty fields choose all.
+type ReplayArgs struct {
+	By     string    `json:"by"`   // who asks, for the audit
+	Sink   string    `json:"sink"` // required
+	Device string    `json:"device,omitempty"`
+	Kind   string    `json:"kind,omitempty"` // pattern, * is any text
+	ID     string    `json:"id,omitempty"`   // of the record
+	From   time.Time `json:"from,omitzero"`  // received at or after
+	To     time.Time `json:"to,omitzero"`    // received before
+	Dry    bool      `json:"dry,omitempty"`  // only count
+}
+
+// DeadArgs choose dead letters.
+type DeadArgs struct {
+	By   string   `json:"by"`
+	Sink string   `json:"sink,omitempty"` // empty: all sinks
+	Seqs []uint64 `json:"seqs,omitempty"` // numbers of records; empty with All: all letters
+	All  bool     `json:"all,omitempty"`
+	Why  string   `json:"why,omitempty"` // of a drop; required there
+}
+
+// NameArgs name one device or sink.
+type NameArgs struct {
+	By   string `json:"by"`
+	Name string `json:"name"`
+}
+
+// Count answers how many records an operation concerned.
+type Count struct {
+	Records int `json:"records"`
+}
+
+// operate is admin.Operate.
+func (h *Host) operate(ctx context.Context, name string, args []byte) (any, error) {
+	switch name {
+	case opReplay:
+		return do(args, func(a ReplayArgs) (Count, error) { return h.replay(ctx, a) })
+	case opRequeue:
+		return do(args, func(a DeadArgs) (Count, error) { return h.requeue(ctx, a) })
+	case opDrop:
+		return do(args, func(a DeadArgs) (Count, error) { return h.drop(a) })
+	case opNote:
+		return do(args, func(a NoteArgs) (Count, error) { return Count{}, h.audit.note(a.By, a.What, a.Args) })
+	case opPause:
+		return do(args, func(a NameArgs) (Count, error) { return Count{}, h.pause(a, true) })
+	case opResume:
+		return do(args, func(a NameArgs) (Count, error) { return Count{}, h.pause(a, false) })
+	}
+	return nil, fmt.Errorf("%w: %s", admin.ErrOperation, name)
+}
+
+func do[A, R any](args []byte, f func(A) (R, error)) (any, error) {
+	var a A
+	d := json.NewDecoder(bytes.NewReader(args))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&a); err != nil {
+		return nil, fmt.Errorf("%w: %w", admin.ErrArguments, err)
+	}
+	return f(a)
+}
+
+// replay gives a sink records once more: those which the routes of now send to it.
+func (h *Host) replay(ctx context.Context, a ReplayArgs) (Count, error) {
+	at := slices.IndexFunc(h.sinks, func(u *unit) bool { return u.name == a.Sink })
+	if at < 0 {
+		return Count{}, fmt.Errorf("there is no sink %q in the configuration", a.Sink)
+	}
+	if !a.Dry {
+		if err := h.audit.note(a.By, opReplay, a); err != nil {
+			return Count{}, err
+		}
+	}
+	n, err := h.spool.Replay(ctx, h.intake.sinks[at], spool.Pick{
+		Device: a.Device, From: a.From, To: a.To, Match: h.chosen(at, a.Kind, a.ID),
+	}, a.Dry)
+	return Count{n}, err
+}
+
+// chosen says whether a record is for the sink with that number in the route table, of the kind and with the id.
+func (h *Host) chosen(sink int, kind, id string) func(device string, payload []byte) bool {
+	var head wire.Head
+	return func(device string, payload []byte) bool {
+		if wire.Scan(payload, &head) != nil {
+			return false // it is no record of this version: nothing could be delivered
+		}
+		if id != "" && string(head.ID) != id || kind != "" && !route.Like(kind, string(head.Kind)) {
+			return false
+		}
+		return h.intake.table.Match(device, head.Kind, head.Label)>>sink&1 == 1
+	}
+}
+
+func (h *Host) requeue(ctx context.Context, a DeadArgs) (n Count, err error) {
+	return h.eachLetter(a, opRequeue, func(l *spool.DeadLetter) error { return h.spool.Requeue(ctx, l) })
+}
+
+func (h *Host) drop(a DeadArgs) (n Count, err error) {
+	if a.Why == "" {
+		return n, errors.New("a drop needs a reason, for the audit")
+	}
+	return h.eachLetter(a, opDrop, func(l *spool.DeadLetter) error { return h.spool.Drop(l, a.Why) })
+}
+
+// eachLetter does something to the chosen dead letters, after the audit knows of it.
+func (h *Host) eachLetter(a DeadArgs, what string, act func(*spool.DeadLetter) error) (n Count, err error) {
+	if len(a.Seqs) == 0 && !a.All {
+		return n, errors.New("name records by their number, or say all")
+	}
+	if err := h.audit.note(a.By, what, a); err != nil {
+		return n, err
+	}
+	for l, err := range h.spool.DeadLetters(a.Sink) {
+		if err != nil {
+			return n, err
+		}
+		if !a.All && !slices.Contains(a.Seqs, l.Seq) {
+			continue
+		}
+		if err := act(l); err != nil {
+			return n, err
+		}
+		n.Records++
+	}
+	return n, nil
+}
+
+// ask has a running host do an operation, with the token of its data folder.
+func ask(ctx context.Context, c *config.Config, name string, args, answer any) error {
+	p, err := newPlaces(c)
+	if err != nil {
+		return err
+	}
+	token, err := os.ReadFile(p.token)
+	if err != nil {
+		return fmt.Errorf("read the token of the running host: %w: %w", ErrEnvironment, err)
+	}
+	return admin.Client{Addr: c.Admin.Listen}.Do(ctx, string(token), name, args, answer)
+}
+
+// Replay asks the running host to give a sink records once more, and says how many.
+func Replay(ctx context.Context, c *config.Config, a ReplayArgs) (n Count, err error) {
+	err = ask(ctx, c, opReplay, a, &n)
+	return n, err
+}
+
+// Requeue asks the running host to deliver dead letters once more.
+func Requeue(ctx context.Context, c *config.Config, a DeadArgs) (n Count, err error) {
+	err = ask(ctx, c, opRequeue, a, &n)
+	return n, err
+}
+
+// Drop asks the running host to give up dead letters for good.
+func Drop(ctx context.Context, c *config.Config, a DeadArgs) (n Count, err error) {
+	err = ask(ctx, c, opDrop, a, &n)
+	return n, err
+}
+
+// Pause asks the running host to stop a device or sink until Resume, also over restarts.
+func Pause(ctx context.Context, c *config.Config, a NameArgs) error {
+	return ask(ctx, c, opPause, a, nil)
+}
+
+// Resume ends a Pause.
+func Resume(ctx context.Context, c *config.Config, a NameArgs) error {
+	return ask(ctx, c, opResume, a, nil)
+}

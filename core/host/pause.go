@@ -1,0 +1,152 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/hostd/hostd/core/internal/life"
+)
+
+// gate holds a unit while it is paused.
+type gate struct {
+	mu     sync.Mutex
+	paused bool               // guarded by mu
+	open   chan struct{}      // guarded by mu: closed at the end of a pause
+	stop   context.CancelFunc // guarded by mu: ends the run that is on; nil between runs
+}
+
+// run runs f whenever the unit is not paused, until ctx ends or f does by itself.
+func (g *gate) run(ctx context.Context, f func(ctx context.Context) error) error {
+	for {
+		run, err := g.pass(ctx)
+		if err != nil {
+			return err
+		}
+		err = life.Call(func() error { return f(run) })
+		paused := run.Err() != nil
+		g.ended()
+		if ctx.Err() != nil || !paused {
+			return err
+		}
+	}
+}
+
+// ended lets the context of the run go.
+func (g *gate) ended() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stop()
+	g.stop = nil
+}
+
+// pass waits until there is no pause, and gives the context of a run.
+func (g *gate) pass(ctx context.Context) (context.Context, error) {
+	for {
+		g.mu.Lock()
+		if !g.paused {
+			run, stop := context.WithCancel(ctx)
+			g.stop = stop
+			g.mu.Unlock()
+			return run, nil
+		}
+		open := g.open
+		g.mu.Unlock()
+		select {
+		case <-open:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// set begins or ends a pause.
+func (g *gate) set(paused bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case paused == g.paused:
+	case paused:
+		g.open = make(chan struct{})
+		if g.stop != nil {
+			g.stop()
+		}
+	default:
+		close(g.open)
+	}
+	g.paused = paused
+}
+
+func (g *gate) isPaused() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.paused
+}
+
+// pause begins or ends a pause of a device or sink. It is kept over restarts.
+func (h *Host) pause(a NameArgs, paused bool) error {
+	units := slices.Concat(h.devices, h.sinks)
+	at := slices.IndexFunc(units, func(u *unit) bool { return u.name == a.Name })
+	if at < 0 {
+		return fmt.Errorf("there is no device or sink %q in the configuration", a.Name)
+	}
+	what := opResume
+	if paused {
+		what = opPause
+	}
+	if err := h.audit.note(a.By, what, a); err != nil {
+		return err
+	}
+	units[at].gate.set(paused)
+	var names []string
+	for _, u := range units {
+		if u.gate.isPaused() {
+			names = append(names, u.name)
+		}
+	}
+	return writePaused(h.places.paused, names)
+}
+
+func writePaused(path string, names []string) error {
+	b, err := json.Marshal(names)
+	if err != nil {
+		return fmt.Errorf("keep pauses: %w", err)
+	}
+	next := path + ".new"
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("keep pauses: %w", err)
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(next, path)
+	}
+	if err != nil {
+		return fmt.Errorf("keep pauses: %w", err)
+	}
+	return nil
+}
+
+// recallPauses closes the gates that were closed when the host ended. A file that cannot be read pauses nobody.
+func (h *Host) recallPauses() {
+	b, err := os.ReadFile(h.places.paused)
+	if errors.Is(err, fs.ErrNotExist) {
+		return
+	}
+	var names []string
+	if err == nil {
+		err = json.Unmarshal(b, &names)
+	}
+	if err != nil {
+		h.log.Error("pauses not read: every device and sink runs", "err", err)
+		return
+	}
+	for _, u := range slices.Concat(h.devices, h.sinks) {
+		u.gate.set(slices.Contains(names, u.name))
+	}
+}
