@@ -33,19 +33,19 @@ func main() {
 	err := c.root().ExecuteContext(ctx)
 	stop()
 	if !errors.As(err, &said{}) && err != nil {
-		say(os.Stderr, err)
+		say(err)
 	}
 	os.Exit(code(err))
 }
 
 // say prints an error: faults of the configuration in a line each, which begins with file and line.
-func say(w io.Writer, err error) {
+func say(err error) {
 	var faults config.Faults
 	if errors.As(err, &faults) {
-		fmt.Fprintf(w, "hostd: the configuration has %d faults:\n%v\n", len(faults), err)
+		fmt.Fprintf(os.Stderr, "hostd: the configuration has %d faults:\n%v\n", len(faults), err)
 		return
 	}
-	fmt.Fprintln(w, "hostd:", err)
+	fmt.Fprintln(os.Stderr, "hostd:", err)
 }
 
 // said is an error that was printed already.

@@ -182,7 +182,8 @@ func TestSinksComeAndGo(t *testing.T) {
 		Code    string `json:"code"`
 		Subject string `json:"subject"`
 		Text    string `json:"text"`
-	}) bool {
+	},
+	) bool {
 		return a.Code == "sink_parked" && a.Subject == "emr"
 	}) {
 		t.Errorf("no alarm about the parked sink: %+v", s.Alarms)

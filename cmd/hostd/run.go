@@ -40,7 +40,9 @@ func (c *cli) run(ctx context.Context) error {
 	if err := h.Open(ctx); err != nil {
 		return errors.Join(err, h.Close())
 	}
-	err = h.Run(ctx, func() { fmt.Fprintf(c.out, "hostd is ready: http://%s/\n", h.Addr()) })
+	err = h.Run(ctx, func() {
+		_, _ = fmt.Fprintf(c.out, "hostd is ready: http://%s/\n", h.Addr()) // nobody may listen; /readyz says the same
+	})
 	return errors.Join(err, h.Close())
 }
 
@@ -62,7 +64,9 @@ func (c *cli) check(ctx context.Context, show bool) error {
 		return c.verdict(err, nil)
 	}
 	if show {
-		fmt.Fprint(c.out, cfg.Redacted())
+		if _, err := fmt.Fprint(c.out, cfg.Redacted()); err != nil {
+			return err
+		}
 	}
 	release, err := host.HoldPlugins()
 	if err != nil {
@@ -73,8 +77,8 @@ func (c *cli) check(ctx context.Context, show bool) error {
 	if faults != nil || environment != nil || c.json {
 		return c.verdict(faults, environment)
 	}
-	fmt.Fprintf(c.out, "ok: %d devices, %d sinks, %d routes\n", len(cfg.Devices), len(cfg.Sinks), len(cfg.Routes))
-	return nil
+	_, err = fmt.Fprintf(c.out, "ok: %d devices, %d sinks, %d routes\n", len(cfg.Devices), len(cfg.Sinks), len(cfg.Routes))
+	return err
 }
 
 // verdict prints what a check found; with --json one object.

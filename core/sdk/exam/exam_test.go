@@ -181,12 +181,23 @@ func TestParseValue(t *testing.T) {
 		code, text, want string
 		number           bool
 	}{
-		{exam.CodeSphere, "2.50", "2.5", true}, {exam.CodeSphere, "+1.25", "1.25", true}, {exam.CodeSphere, "-0.00", "0", true},
-		{exam.CodeSphere, ".5", "0.5", true}, {exam.CodeSphere, "5.", "5", true}, {exam.CodeAxis, "007", "7", true},
-		{exam.CodeSphere, "123456789012345", "123456789012345", true}, {exam.CodeSphere, "1234567890123456", "1234567890123456", false},
-		{exam.CodeSphere, "1,25", "1,25", false}, {exam.CodeSphere, "1e3", "1e3", false}, {exam.CodeSphere, "Inf", "Inf", false},
-		{exam.CodeSphere, "0x10", "0x10", false}, {exam.CodeSphere, "1.2.3", "1.2.3", false}, {exam.CodeSphere, "", "", false},
-		{exam.CodeSphere, "+", "+", false}, {exam.CodeVA, ">2.0", ">2.0", false}, {exam.CodeExamNo, "421", "421", false},
+		{exam.CodeSphere, "2.50", "2.5", true},
+		{exam.CodeSphere, "+1.25", "1.25", true},
+		{exam.CodeSphere, "-0.00", "0", true},
+		{exam.CodeSphere, ".5", "0.5", true},
+		{exam.CodeSphere, "5.", "5", true},
+		{exam.CodeAxis, "007", "7", true},
+		{exam.CodeSphere, "123456789012345", "123456789012345", true},
+		{exam.CodeSphere, "1234567890123456", "1234567890123456", false},
+		{exam.CodeSphere, "1,25", "1,25", false},
+		{exam.CodeSphere, "1e3", "1e3", false},
+		{exam.CodeSphere, "Inf", "Inf", false},
+		{exam.CodeSphere, "0x10", "0x10", false},
+		{exam.CodeSphere, "1.2.3", "1.2.3", false},
+		{exam.CodeSphere, "", "", false},
+		{exam.CodeSphere, "+", "+", false},
+		{exam.CodeVA, ">2.0", ">2.0", false},
+		{exam.CodeExamNo, "421", "421", false},
 	} {
 		v := exam.ParseValue(c.code, c.text)
 		if v.String() != c.want || v.IsNumber() != c.number {
@@ -277,8 +288,10 @@ func FuzzDecode(f *testing.F) {
 
 // ten is an exam of ten observations, as the generator makes them.
 func ten() *exam.Exam {
-	e := &exam.Exam{Patient: exam.Patient{ID: "T-000421", Name: "Kim Siheom", Birth: "1970-03-15", Sex: "F"},
-		Device: exam.Device{Make: "SYNTH", Model: "AR-1", Serial: "77"}, TakenAt: "2025-03-24T10:31:40"}
+	e := &exam.Exam{
+		Patient: exam.Patient{ID: "T-000421", Name: "Kim Siheom", Birth: "1970-03-15", Sex: "F"},
+		Device:  exam.Device{Make: "SYNTH", Model: "AR-1", Serial: "77"}, TakenAt: "2025-03-24T10:31:40",
+	}
 	for i, code := range []string{"sphere", "cylinder", "axis", "se", "keratometry_k1", "keratometry_k2", "keratometry_k1_axis", "iop", "cct", "pd"} {
 		unit, _ := exam.UnitOf(code)
 		e.Observations = append(e.Observations, exam.Observation{Code: code, Eye: "RL"[i%2 : i%2+1], Value: exam.Number(-1.25 * float64(i)), Unit: unit, Method: "autoref"})

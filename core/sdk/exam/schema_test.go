@@ -133,10 +133,22 @@ func TestSchemaAndDecodeRefuseTheSame(t *testing.T) {
 	r := loadSchema(t)
 	good := string(mustEncode(t, full()))
 	for _, change := range [][2]string{
-		{`"eye":"R"`, `"eye":"OD"`}, {`"code":"sphere"`, `"code":""`}, {`"seq":1`, `"seq":-1`}, {`"seq":1`, `"seq":1.5`},
-		{`"value":-0.75`, `"value":""`}, {`"value":-0.75`, `"value":null`}, {`"value":-0.75,`, ``}, {`"sex":"F"`, `"sex":"W"`},
-		{`"1970-03-15"`, `"1970-3-15"`}, {"2025-03-24T10", "2025-03-24 10"}, {"+09:00", "+09"}, {"40.317", "40."},
-		{`["duplicate"]`, `["Dup"]`}, {`["duplicate"]`, `"duplicate"`}, {`"observations":[`, `"observation":[`}, {`"device":{`, `"devices":{`},
+		{`"eye":"R"`, `"eye":"OD"`},
+		{`"code":"sphere"`, `"code":""`},
+		{`"seq":1`, `"seq":-1`},
+		{`"seq":1`, `"seq":1.5`},
+		{`"value":-0.75`, `"value":""`},
+		{`"value":-0.75`, `"value":null`},
+		{`"value":-0.75,`, ``},
+		{`"sex":"F"`, `"sex":"W"`},
+		{`"1970-03-15"`, `"1970-3-15"`},
+		{"2025-03-24T10", "2025-03-24 10"},
+		{"+09:00", "+09"},
+		{"40.317", "40."},
+		{`["duplicate"]`, `["Dup"]`},
+		{`["duplicate"]`, `"duplicate"`},
+		{`"observations":[`, `"observation":[`},
+		{`"device":{`, `"devices":{`},
 	} {
 		bad := strings.Replace(good, change[0], change[1], 1)
 		if bad == good {
