@@ -23,7 +23,7 @@ func (h *Host) Status() admin.Status {
 	s.Cache = admin.Cache{Entries: c.Entries, Hits: c.Hits, Misses: c.Misses, Loads: c.Loads}
 	w := h.workers.Stats()
 	s.Workers = admin.Workers{Size: w.Size, Busy: w.Busy, Queued: w.Queued}
-	s.Alarms = h.alarms.of(&s, h.databaseFault())
+	s.Alarms = h.alarms.of(&s, h.databaseFault(), h.filling(&st))
 	return s
 }
 
@@ -135,8 +135,35 @@ func (h *Host) databaseFault() error {
 	return why
 }
 
+// filling says how full the spool is and which sink holds it, from half of its cap on; else nothing.
+func (h *Host) filling(st *spool.Stats) string {
+	limit := mib(h.cfg.Spool.MaxSizeMB)
+	if limit == 0 {
+		return ""
+	}
+	for _, mark := range []int64{95, 80, 50} {
+		if st.Bytes < limit/100*mark {
+			continue
+		}
+		text := fmt.Sprintf("the spool is at more than %d %% of spool.max_size_mb (%d of %d MiB)", mark, st.Bytes>>20, limit>>20)
+		var slowest *spool.SinkStats
+		for i := range st.Sinks {
+			if k := &st.Sinks[i]; k.Backlog > 0 && (slowest == nil || k.Cursor < slowest.Cursor) {
+				slowest = k
+			}
+		}
+		if slowest == nil {
+			return text + "; what fills it is delivered, and goes with spool.keep and keep_size_mb"
+		}
+		return fmt.Sprintf("%s: the sink %s holds it, for which %d records wait; when it is full, devices are told that nothing more is taken",
+			text, slowest.Name, slowest.Backlog)
+	}
+	return ""
+}
+
 // Codes of alarms.
 const (
+	alarmFilling    = "spool_filling"
 	alarmDatabase   = "database_unavailable"
 	alarmQuarantine = "spool_damaged"
 	alarmParked     = "sink_parked"
@@ -152,13 +179,16 @@ type alarms struct {
 type alarmKey struct{ code, subject string }
 
 // of gives the alarms that stand, and forgets those that do not.
-func (a *alarms) of(s *admin.Status, database error) []admin.Alarm {
+func (a *alarms) of(s *admin.Status, database error, filling string) []admin.Alarm {
 	var list []admin.Alarm
 	add := func(code, subject, format string, args ...any) {
 		list = append(list, admin.Alarm{Code: code, Subject: subject, Text: fmt.Sprintf(format, args...)})
 	}
 	if database != nil {
 		add(alarmDatabase, "", "the database cannot be opened: %v", database)
+	}
+	if filling != "" {
+		add(alarmFilling, "", "%s", filling)
 	}
 	if n := s.Spool.Quarantined; n > 0 {
 		add(alarmQuarantine, "", "%d damaged ranges of the spool were set aside: see the folder spool/quarantine in data_dir, and check the disk", n)
@@ -169,7 +199,7 @@ func (a *alarms) of(s *admin.Status, database error) []admin.Alarm {
 			add(alarmParked, k.Name, "%d records wait for a sink that is not in the configuration: add it again", k.Backlog)
 		}
 		if k.Dead > 0 {
-			add(alarmDead, k.Name, "%d records were given up: the log has the reason of each", k.Dead)
+			add(alarmDead, k.Name, "%d records were given up: hostd dead list says why", k.Dead)
 		}
 	}
 	a.stamp(list)
