@@ -86,11 +86,17 @@ func TestOperating(t *testing.T) {
 	c.must("sinks", "resume", "emr")
 	c.until("goes on", func(s status) bool { return sink(s, "emr").State == "up" })
 
+	c.must("devices", "reset", "gen")
+	s = c.until("made anew", func(s status) bool { return device(s, "gen").Records == 400 && sink(s, "emr").Delivered == 601 })
+	if k := sink(s, "emr"); k.Dead != 0 {
+		t.Fatalf("a record that was made anew is a dead letter: %+v", k)
+	}
+
 	if err := os.Remove(c.path("data/state/sinks/picky/lenient")); err != nil {
 		t.Fatal(err)
 	}
 	c.must("replay", "--sink", "picky")
-	c.until("dead again", func(s status) bool { return sink(s, "picky").Dead == 20 })
+	c.until("dead again", func(s status) bool { return sink(s, "picky").Dead == 40 })
 	if _, errs, code := c.hostd("dead", "drop", "--all"); code != 1 || !strings.Contains(errs, "reason") {
 		t.Errorf("drop without a reason: exit %d, %s", code, errs)
 	}
@@ -99,8 +105,8 @@ func TestOperating(t *testing.T) {
 
 	c.must("spool", "verify")
 	c.must("spool", "export", "--to", "all.ndjson")
-	if n := len(readLines(t, c.path("all.ndjson"))); n != 200 {
-		t.Errorf("%d records exported, want 200", n)
+	if n := len(readLines(t, c.path("all.ndjson"))); n != 400 {
+		t.Errorf("%d records exported, want 400", n)
 	}
 	c.stop()
 	if n := one(t, c.database(), "SELECT count(*) FROM exam"); n != 200 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hostd/hostd/config"
 	"github.com/hostd/hostd/core/host"
 )
 
@@ -179,37 +181,28 @@ func (c *cli) spoolKeyCommand() *cobra.Command {
 	}
 }
 
-func (c *cli) pauseCommand(of string) *cobra.Command {
+// namesCommand has the commands that concern one device, or one sink, by its name.
+func (c *cli) namesCommand(of string, commands ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{Use: of, Short: "pause and resume " + of, Args: cobra.NoArgs}
-	for _, p := range []struct {
-		name, short, said string
-		do                func(*cobra.Command, host.NameArgs) error
-	}{
-		{"pause", "stop until it is resumed, also over restarts; nothing is lost", "%s is paused\n", func(cmd *cobra.Command, a host.NameArgs) error {
-			cfg, err := c.load()
-			if err != nil {
-				return err
-			}
-			return host.Pause(cmd.Context(), cfg, a)
-		}},
-		{"resume", "go on", "%s goes on\n", func(cmd *cobra.Command, a host.NameArgs) error {
-			cfg, err := c.load()
-			if err != nil {
-				return err
-			}
-			return host.Resume(cmd.Context(), cfg, a)
-		}},
-	} {
-		cmd.AddCommand(&cobra.Command{
-			Use: p.name + " NAME", Short: p.short, Args: cobra.ExactArgs(1),
-			RunE: func(cmd *cobra.Command, args []string) error {
-				a := host.NameArgs{By: who(), Name: args[0]}
-				if err := p.do(cmd, a); err != nil {
-					return err
-				}
-				return c.answer(a, fmt.Sprintf(p.said, a.Name))
-			},
-		})
-	}
+	cmd.AddCommand(c.nameCommand("pause", "stop until it is resumed, also over restarts; nothing is lost", "%s is paused\n", host.Pause),
+		c.nameCommand("resume", "go on", "%s goes on\n", host.Resume))
+	cmd.AddCommand(commands...)
 	return cmd
+}
+
+func (c *cli) nameCommand(name, short, said string, do func(context.Context, *config.Config, host.NameArgs) error) *cobra.Command {
+	return &cobra.Command{
+		Use: name + " NAME", Short: short, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := c.load()
+			if err != nil {
+				return err
+			}
+			a := host.NameArgs{By: who(), Name: args[0]}
+			if err := do(cmd.Context(), cfg, a); err != nil {
+				return err
+			}
+			return c.answer(a, fmt.Sprintf(said, a.Name))
+		},
+	}
 }

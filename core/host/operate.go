@@ -24,6 +24,7 @@ const (
 	opDrop    = "dead.drop"
 	opPause   = "pause"
 	opResume  = "resume"
+	opReset   = "devices.reset"
 )
 
 // ReplayArgs choose the records that a sink is given once more. Empty fields choose all.
@@ -69,6 +70,8 @@ func (h *Host) operate(ctx context.Context, name string, args []byte) (any, erro
 		return do(args, func(a DeadArgs) (Count, error) { return h.drop(a) })
 	case opNote:
 		return do(args, func(a NoteArgs) (Count, error) { return Count{}, h.audit.note(a.By, a.What, a.Args) })
+	case opReset:
+		return do(args, func(a NameArgs) (Count, error) { return Count{}, h.reset(ctx, a) })
 	case opPause:
 		return do(args, func(a NameArgs) (Count, error) { return Count{}, h.pause(a, true) })
 	case opResume:
@@ -186,6 +189,11 @@ func Drop(ctx context.Context, c *config.Config, a DeadArgs) (n Count, err error
 // Pause asks the running host to stop a device or sink until Resume, also over restarts.
 func Pause(ctx context.Context, c *config.Config, a NameArgs) error {
 	return ask(ctx, c, opPause, a, nil)
+}
+
+// Reset asks the running host to let a device begin anew.
+func Reset(ctx context.Context, c *config.Config, a NameArgs) error {
+	return ask(ctx, c, opReset, a, nil)
 }
 
 // Resume ends a Pause.

@@ -19,6 +19,7 @@ type gate struct {
 	paused bool               // guarded by mu
 	open   chan struct{}      // guarded by mu: closed at the end of a pause
 	stop   context.CancelFunc // guarded by mu: ends the run that is on; nil between runs
+	over   chan struct{}      // guarded by mu: closed at the end of that run
 }
 
 // run runs f whenever the unit is not paused, until ctx ends or f does by itself.
@@ -43,6 +44,23 @@ func (g *gate) ended() {
 	defer g.mu.Unlock()
 	g.stop()
 	g.stop = nil
+	close(g.over)
+}
+
+// quiet waits until no run is on; the caller has begun a pause.
+func (g *gate) quiet(ctx context.Context) error {
+	g.mu.Lock()
+	stop, over := g.stop, g.over
+	g.mu.Unlock()
+	if stop == nil {
+		return nil
+	}
+	select {
+	case <-over:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // pass waits until there is no pause, and gives the context of a run.
@@ -51,7 +69,7 @@ func (g *gate) pass(ctx context.Context) (context.Context, error) {
 		g.mu.Lock()
 		if !g.paused {
 			run, stop := context.WithCancel(ctx)
-			g.stop = stop
+			g.stop, g.over = stop, make(chan struct{})
 			g.mu.Unlock()
 			return run, nil
 		}
@@ -110,6 +128,33 @@ func (h *Host) pause(a NameArgs, paused bool) error {
 		}
 	}
 	return writePaused(h.places.paused, names)
+}
+
+// reset makes a device begin anew: its position and its plugin's memory are forgotten. What it sent before is the same
+// record when it sends it again.
+func (h *Host) reset(ctx context.Context, a NameArgs) error {
+	at := slices.IndexFunc(h.devices, func(u *unit) bool { return u.name == a.Name })
+	if at < 0 {
+		return fmt.Errorf("there is no device %q in the configuration", a.Name)
+	}
+	if err := h.audit.note(a.By, opReset, a); err != nil {
+		return err
+	}
+	g := &h.devices[at].gate
+	if !g.isPaused() {
+		g.set(true)
+		defer g.set(false)
+	}
+	if err := g.quiet(ctx); err != nil {
+		return fmt.Errorf("stop device: %w", err)
+	}
+	if err := h.spool.ForgetDevice(ctx, a.Name); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(h.places.stateOf("devices", a.Name)); err != nil {
+		return fmt.Errorf("forget what the plugin remembers: %w", err)
+	}
+	return nil
 }
 
 func writePaused(path string, names []string) error {
