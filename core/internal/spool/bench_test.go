@@ -53,9 +53,22 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
+// BenchmarkAppendIndexed is BenchmarkAppend beside the making of index files, and without it.
+func BenchmarkAppendIndexed(b *testing.B) {
+	for name, describe := range map[string]func([]byte) (Description, error){"with": describeText, "without": nil} {
+		b.Run(name, func(b *testing.B) {
+			s := start(b, b.TempDir(), Options{Describe: describe, IndexKey: []byte("k"), SegmentSize: 16 << 20})
+			benchAppend(b, s, 8, 64, 1)
+			report(b, b.N*64)
+			b.StopTimer()
+			s.stop()
+		})
+	}
+}
+
 // benchAppend appends b.N batches of records of 1 KiB from several writers, each with a window of open batches.
 func benchAppend(b *testing.B, s *running, writers, size, window int) {
-	payload := make([]byte, 1<<10)
+	payload := append([]byte("id-1;exam.oct;p-1;;"), make([]byte, 1<<10-19)...)
 	var left atomic.Int64
 	left.Store(int64(b.N))
 	var wg sync.WaitGroup

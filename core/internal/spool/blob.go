@@ -1,10 +1,12 @@
 package spool
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"path/filepath"
@@ -21,10 +23,14 @@ func (s *Spool) TakeBlob(staged, hash string, size int64) error {
 	if err != nil {
 		return err
 	}
+	forget := s.takes(hash) // before the first look: from here on it is not swept
 	if s.checkBlob(path, hash, size) == nil {
 		return s.takeTwice(staged, path)
 	}
 	if err := s.checkBlob(staged, hash, size); err != nil {
+		if errors.Is(err, ErrBlob) {
+			forget()
+		}
 		return fmt.Errorf("take attachment: %w", err)
 	}
 	return s.moveBlob(staged, path)
@@ -78,19 +84,18 @@ func (s *Spool) checkBlob(path, hash string, size int64) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrBlob, err)
 	}
-	sum := sha256.New()
-	n, err := io.Copy(sum, io.NewSectionReader(f, 0, size+1))
+	got, n, err := hashOf(io.NewSectionReader(f, 0, size+1))
 	if err = errors.Join(err, f.Close()); err != nil {
 		return diskError("read attachment", err)
 	}
-	if got := hex.EncodeToString(sum.Sum(nil)); n != size || got != hash {
+	if n != size || got != hash {
 		return fmt.Errorf("%w: %d bytes with hash %s, said %d with %s", ErrBlob, n, got, size, hash)
 	}
 	return nil
 }
 
 // OpenBlob opens the attachment with that hash for reading. An unknown one is os.ErrNotExist, a malformed hash ErrBlob.
-// The content is not checked again: a reader that needs certainty compares the hash.
+// The content is not checked: see ReadBlob and VerifyBlob.
 func (s *Spool) OpenBlob(hash string) (*os.File, error) {
 	path, err := s.blobPath(hash)
 	if err != nil {
@@ -101,6 +106,79 @@ func (s *Spool) OpenBlob(hash string) (*os.File, error) {
 		return nil, fmt.Errorf("open attachment: %w", err)
 	}
 	return f, nil
+}
+
+// ReadBlob opens the attachment with that hash for reading, and checks it on the way: the last Read returns ErrBlob in
+// place of io.EOF when the content is not what the hash says. Errors are those of OpenBlob.
+func (s *Spool) ReadBlob(hash string) (io.ReadCloser, error) {
+	f, err := s.OpenBlob(hash)
+	if err != nil {
+		return nil, err
+	}
+	return &checkedBlob{f: f, hash: hash, sum: sha256.New()}, nil
+}
+
+// checkedBlob hashes what is read.
+type checkedBlob struct {
+	f    *os.File
+	hash string
+	sum  hash.Hash
+}
+
+func (b *checkedBlob) Read(p []byte) (int, error) {
+	n, err := b.f.Read(p)
+	b.sum.Write(p[:n])
+	if errors.Is(err, io.EOF) {
+		if got := hex.EncodeToString(b.sum.Sum(nil)); got != b.hash {
+			err = fmt.Errorf("read attachment: %w: hash %s, said %s", ErrBlob, got, b.hash)
+		}
+	}
+	return n, err
+}
+
+func (b *checkedBlob) Close() error { return b.f.Close() }
+
+// VerifyBlob reads the whole attachment with that hash. ErrBlob: its content is another. An unknown one is os.ErrNotExist.
+func (s *Spool) VerifyBlob(ctx context.Context, hash string) error {
+	path, err := s.blobPath(hash)
+	if err != nil {
+		return err
+	}
+	f, err := s.disk.Open(path, os.O_RDONLY)
+	if err != nil {
+		return fmt.Errorf("verify attachment: %w", err)
+	}
+	got, _, err := hashOf(&endingReader{ctx, io.NewSectionReader(f, 0, 1<<62)})
+	if err = errors.Join(err, f.Close()); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return diskError("verify attachment", err)
+	}
+	if got != hash {
+		return fmt.Errorf("verify attachment: %w: hash %s, said %s", ErrBlob, got, hash)
+	}
+	return nil
+}
+
+// endingReader ends with ctx.
+type endingReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (e *endingReader) Read(p []byte) (int, error) {
+	if err := e.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return e.r.Read(p)
+}
+
+// hashOf reads r to its end.
+func hashOf(r io.Reader) (hash string, n int64, err error) {
+	sum := sha256.New()
+	n, err = io.CopyBuffer(struct{ io.Writer }{sum}, struct{ io.Reader }{r}, make([]byte, chunk))
+	return hex.EncodeToString(sum.Sum(nil)), n, err
 }
 
 // blobPath refuses everything that is not a hash, and so every path.

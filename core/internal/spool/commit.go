@@ -20,6 +20,8 @@ type segment struct {
 
 	aead cipher.AEAD // of a sealed segment; nil for others
 
+	indexed bool // guarded by Spool.mu: its index file was looked at
+
 	end  int64  // guarded by Spool.mu: bytes that are the log; all of them synced
 	last uint64 // guarded by Spool.mu: no record in it has a higher seq
 }
@@ -185,6 +187,10 @@ func (s *Spool) roll() (*segment, error) {
 	seg.end = int64(len(head))
 	s.cur = f
 	s.adopt(seg)
+	select {
+	case s.filled <- struct{}{}:
+	default:
+	}
 	return seg, nil
 }
 
@@ -263,6 +269,10 @@ func (s *Spool) notify(i int, seg *segment, start int64) {
 
 // prune deletes segments that no sink needs. The two newest stay, so that a damaged head leaves one to begin from.
 func (s *Spool) prune() {
+	if !s.deleting.TryLock() {
+		return // a sweep reads them: another time
+	}
+	defer s.deleting.Unlock()
 	for {
 		seg := s.needless(time.Now())
 		if seg == nil {
@@ -274,6 +284,7 @@ func (s *Spool) prune() {
 			return
 		}
 		s.dropOldest()
+		s.index.drop(seg)
 	}
 }
 

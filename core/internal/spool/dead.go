@@ -45,7 +45,8 @@ type deadFile struct {
 	name string
 	salt uint32
 	end  int64
-	open int // letters in it that nobody has closed
+	open int             // letters in it that nobody has closed
+	held map[string]seqs // guarded by deadLog.mu: numbers of its letters, by sink
 }
 
 // deadKey names one letter: the same record may be given up again after a requeue.
@@ -71,6 +72,7 @@ type deadLog struct {
 	top   uint32                         // guarded by mu: highest number
 	count map[string]uint64              // guarded by mu: open letters by sink
 	done  map[deadKey]bool               // guarded by mu: closed letters whose files are still there
+	gone  map[string]seqs                // guarded by mu: letters whose files are deleted; under "" those of any sink
 	again map[string]map[uint64]struct{} // guarded by mu: letters whose records were not settled when the spool was opened
 	buf   []byte                         // guarded by mu
 }
@@ -82,6 +84,7 @@ func (d *deadLog) open(s *Spool) error {
 	d.dir, d.disk, d.log, d.bad = filepath.Join(s.dir, deadDir), s.disk, s.log, &s.bad
 	d.key, d.seal = s.opt.Key, s.opt.Seal
 	d.count, d.again, d.done = map[string]uint64{}, map[string]map[uint64]struct{}{}, map[deadKey]bool{}
+	d.files, d.gone = nil, map[string]seqs{}
 	cursors := map[string]uint64{}
 	for _, k := range s.sinks {
 		cursors[k.name] = k.cursor
@@ -92,7 +95,7 @@ func (d *deadLog) open(s *Spool) error {
 	}
 	in := map[deadKey]int{} // the file of each letter
 	for _, info := range infos {
-		if err := d.load(info, in); err != nil {
+		if err := d.load(info, in, s.next); err != nil {
 			return err
 		}
 	}
@@ -109,25 +112,31 @@ func (d *deadLog) open(s *Spool) error {
 	return nil
 }
 
-// load notes the letters of a file, and those that it closes.
-func (d *deadLog) load(info fs.FileInfo, in map[deadKey]int) error {
+// load notes the letters of a file, and those that it closes. next is the number after the last record.
+func (d *deadLog) load(info fs.FileInfo, in map[deadKey]int, next uint64) error {
 	var num uint32
-	f := deadFile{name: info.Name(), end: info.Size()}
+	f := deadFile{name: info.Name(), end: info.Size(), held: map[string]seqs{}}
 	if n, err := fmt.Sscanf(f.name, deadPattern, &num, &f.salt); err != nil || n != 2 || !strings.HasSuffix(f.name, deadSuffix) {
 		return nil
 	}
 	d.top = max(d.top, num)
 	d.files = append(d.files, f)
-	err := d.scan(f, func(fr *frame) bool {
+	whole, err := d.scan(f, func(fr *frame) bool {
 		if l, ok := decodeDead(fr); ok {
 			in[l.key()] = len(d.files) - 1
-		} else if k, ok := decodeClosed(fr); ok {
-			d.done[k] = true
+			widen(f.held, l.Sink, seqs{l.Seq, l.Seq})
+		} else if c, ok := decodeClosed(fr); ok {
+			d.done[c.deadKey] = true
+		} else if sink, r, ok := decodeGone(fr); ok {
+			widen(d.gone, sink, r)
 		}
 		return true
 	})
 	if errors.Is(err, ErrKey) {
 		return err
+	}
+	if !whole || err != nil {
+		widen(f.held, "", seqs{0, next}) // a letter of any sink may be there
 	}
 	if err != nil {
 		d.log.Error("dead letters not readable", "file", f.name, "err", err)
@@ -142,25 +151,24 @@ func (d *deadLog) remember(sink string, seq uint64) {
 	d.again[sink][seq] = struct{}{}
 }
 
-// scan calls yield with each good frame of the file until it returns false.
-func (d *deadLog) scan(f deadFile, yield func(*frame) bool) error {
+// scan calls yield with each good frame of the file until it returns false. whole is false where something was damaged.
+func (d *deadLog) scan(f deadFile, yield func(*frame) bool) (whole bool, err error) {
 	src, err := d.disk.Open(filepath.Join(d.dir, f.name), os.O_RDONLY)
 	if err != nil {
-		return err
+		return false, err
 	}
+	whole = true
 	c := scanner{src: src, salt: f.salt, end: f.end, master: d.key}
 	c.bad = func(b span) {
 		if b.to < f.end || !c.short { // a torn end was never acknowledged
+			whole = false
 			d.bad.take(src, f.name, b)
 		}
 	}
 	for {
 		fr, ok, err := c.next()
-		if err != nil || !ok {
-			return errors.Join(err, src.Close())
-		}
-		if !yield(&fr) {
-			return src.Close()
+		if err != nil || !ok || !yield(&fr) {
+			return whole, errors.Join(err, src.Close())
 		}
 	}
 }
@@ -178,14 +186,21 @@ func decodeDead(f *frame) (*DeadLetter, bool) {
 	return l, !r.bad
 }
 
-// decodeClosed reads the mark that closes a letter: its sink, what became of it and why, each with its length.
-func decodeClosed(f *frame) (deadKey, bool) {
+// closedLetter is the mark that closes a letter.
+type closedLetter struct {
+	deadKey
+	how, why string
+}
+
+// decodeClosed reads a mark: its sink, what became of it and why, each with its length.
+func decodeClosed(f *frame) (closedLetter, bool) {
 	if f.kind != kindClosed {
-		return deadKey{}, false
+		return closedLetter{}, false
 	}
 	r := reading{b: f.payload}
-	k := deadKey{sink: string(r.bytes()), seq: f.seq, died: int64(f.b)}
-	return k, !r.bad
+	c := closedLetter{deadKey: deadKey{sink: string(r.bytes()), seq: f.seq, died: int64(f.b)}}
+	c.how, c.why = string(r.bytes()), string(r.bytes())
+	return c, !r.bad
 }
 
 // Dead keeps the record as a dead letter of the sink, with reason (no patient data; cut at 4 KiB) and the number of
@@ -239,7 +254,9 @@ func (d *deadLog) keep(sink SinkID, name string, ref *Ref, reason string, attemp
 		return fmt.Errorf("keep dead letter: %w", err)
 	}
 	d.count[name]++
-	d.files[len(d.files)-1].open++
+	f := &d.files[len(d.files)-1]
+	f.open++
+	widen(f.held, name, seqs{ref.Seq, ref.Seq})
 	return nil
 }
 
@@ -271,6 +288,10 @@ func (d *deadLog) closeLetter(sink SinkID, l *DeadLetter, how, why string) (bool
 // prune deletes the oldest files while no letter in them is open. What they close is in them or in files before them.
 func (d *deadLog) prune() {
 	for len(d.files) > 1 && d.files[0].open == 0 {
+		if err := d.markGone(); err != nil { // Rule 18: marked, then deleted
+			d.log.Debug("file of dead letters not deleted yet", "file", d.files[0].name, "err", err)
+			return
+		}
 		if err := d.disk.Remove(filepath.Join(d.dir, d.files[0].name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			d.log.Debug("file of dead letters not deleted yet", "file", d.files[0].name, "err", err)
 			return
@@ -335,7 +356,7 @@ func (d *deadLog) room(n int64) error {
 		return err
 	}
 	d.top++
-	f := deadFile{salt: binary.LittleEndian.Uint32(salt[:])}
+	f := deadFile{salt: binary.LittleEndian.Uint32(salt[:]), held: map[string]seqs{}}
 	f.name = fmt.Sprintf(deadPattern, d.top, f.salt)
 	path := filepath.Join(d.dir, f.name)
 	cur, err := d.disk.Open(path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
@@ -397,7 +418,7 @@ func (s *Spool) DeadLetters(sink string) iter.Seq2[*DeadLetter, error] {
 	return func(yield func(*DeadLetter, error) bool) {
 		for _, f := range s.dead.list() {
 			more := true
-			err := s.dead.scan(f, func(fr *frame) bool {
+			_, err := s.dead.scan(f, func(fr *frame) bool {
 				if l, ok := decodeDead(fr); ok && (sink == "" || l.Sink == sink) && !s.dead.isDone(l.key()) {
 					l.file = f.name
 					more = yield(l, nil)
@@ -421,6 +442,8 @@ func (s *Spool) Requeue(ctx context.Context, l *DeadLetter) error {
 	if !ok {
 		return fmt.Errorf("requeue dead letter: %w", ErrUnknownSink)
 	}
+	s.copies.RLock()
+	defer s.copies.RUnlock()
 	if s.dead.isDone(l.key()) {
 		return nil
 	}
@@ -428,14 +451,14 @@ func (s *Spool) Requeue(ctx context.Context, l *DeadLetter) error {
 	if err := s.putCopies(ctx, []Ref{ref}, id); err != nil {
 		return fmt.Errorf("requeue dead letter: %w", err)
 	}
-	_, err := s.dead.closeLetter(id, l, "requeued", "") // Rule 18: the copy is on the disk
+	_, err := s.dead.closeLetter(id, l, StateRequeued, "") // Rule 18: the copy is on the disk
 	return err
 }
 
 // Drop closes a dead letter for good, with the operator's reason. Its bytes go when no letter in its file is open.
 func (s *Spool) Drop(l *DeadLetter, why string) error {
 	id, _ := s.sinkID(l.Sink) // a sink that is gone has letters, too
-	_, err := s.dead.closeLetter(id, l, "dropped", why)
+	_, err := s.dead.closeLetter(id, l, StateDropped, why)
 	return err
 }
 

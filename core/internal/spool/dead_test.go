@@ -77,7 +77,7 @@ func TestDeadLetterIsOnTheDiskOrRefused(t *testing.T) {
 			}
 			from := d.ops
 			d.fail = func(at int, _ string) error {
-				if at == from+n || at > from+n && cause == errPower {
+				if at == from+n || at > from+n && errors.Is(cause, errPower) {
 					return cause
 				}
 				return nil

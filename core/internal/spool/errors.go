@@ -22,6 +22,12 @@ var (
 	ErrTooLarge = errors.New("too large for the spool")
 	// ErrUnknownSink says that a SinkID or a SinkSet names a sink that was never registered.
 	ErrUnknownSink = errors.New("sink is not registered")
+	// ErrDescribe says that Options.Describe is missing, without which nobody knows what is in a record.
+	ErrDescribe = errors.New("records are not described")
+	// ErrUnread says that a part of the spool could not be read, so that nobody knows which attachments it names.
+	ErrUnread = errors.New("part of the spool cannot be read")
+	// ErrBusy says that a replay, a requeue or a sweep is under way. Nothing was done; it may be tried again later.
+	ErrBusy = errors.New("a replay, a requeue or a sweep is under way")
 	// ErrBlob says that an attachment's file is not what its record says: hash, size or form of the hash.
 	ErrBlob = errors.New("attachment does not match")
 )

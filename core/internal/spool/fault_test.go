@@ -17,7 +17,6 @@ type ledger struct {
 	sent    map[string]bool // payloads that were handed over, acknowledged or not
 	acked   []string        // acknowledged, in order
 	settled map[string]bool // delivered to the sink
-	next    int             // number of the next record
 	ackedTo int             // number after the last acknowledged record
 
 	nameless bool   // the device's name is lost, and with it its position
@@ -226,6 +225,7 @@ func powerCuts(t *testing.T, seed uint64, lie bool, key []byte) error {
 }
 
 func TestPowerCutLosesNothingAcknowledged(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(300) {
 		if err := powerCuts(t, seed, false, nil); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
@@ -244,6 +244,7 @@ func TestPowerCutTestCanFail(t *testing.T) {
 }
 
 func TestNthOperationFails(t *testing.T) {
+	t.Parallel()
 	for _, cause := range []error{syscall.EIO, syscall.ENOSPC} {
 		for _, op := range []string{"write", "sync", "syncdir", "open", "remove", "truncate", "read", "list"} {
 			for n := 1; n <= 50; n++ {
@@ -345,6 +346,7 @@ func small(t testing.TB, groups int) (*memDisk, *ledger, string) {
 }
 
 func TestCutAtEveryByteLosesOnlyTheLastGroup(t *testing.T) {
+	t.Parallel()
 	d, before, path := small(t, 4)
 	from := len(d.names[path].data)
 	s, err := Open("data/spool", Options{disk: d.disk()})
@@ -388,6 +390,7 @@ func recordsIn(t *testing.T, d *memDisk) int {
 
 // A head that is damaged anywhere costs nothing: neither names nor cursors nor what waits.
 func TestDamagedHeadCostsNothing(t *testing.T) {
+	t.Parallel()
 	d, l := newMemDisk(), newLedger()
 	s, err := Open("data/spool", Options{disk: d.disk(), SegmentSize: 2 << 10})
 	if err != nil {
@@ -460,6 +463,7 @@ func TestAllHeadsLostDeliversEverything(t *testing.T) {
 }
 
 func TestFlippedBitCostsOneRecordAtMost(t *testing.T) {
+	t.Parallel()
 	d, l, path := small(t, 6)
 	whole := d.names[path].data
 	for at := range whole {

@@ -31,6 +31,7 @@ const (
 	kindDead                     // num: sink; seq; a: received; b: when it was given up, unix ns; payload: see dead.go
 	kindKey                      // payload: the data key of the file, see sealing.go; first in a sealed file, twice
 	kindClosed                   // num: sink; seq; b: when the letter was given up; payload: see dead.go
+	kindGone                     // seq, a: highest and lowest number of dead letters whose files are deleted; payload: sink, empty for any
 )
 
 // flagSealed is set where the payload is encrypted; a reader without the key sets such a frame aside.

@@ -10,7 +10,7 @@ import (
 )
 
 // Inspection looks at a spool's files without changing anything, also while a host writes them: what is written after
-// Inspect may be seen or not.
+// Inspect may be seen or not. It is used by one goroutine at a time.
 type Inspection struct {
 	s     *Spool
 	files []*found
@@ -32,15 +32,14 @@ type SegmentReport struct {
 	Sealed   bool      `json:"sealed"`
 }
 
-// Inspect reads the names and heads of the files in the spool's folder. Of opt only Key and Log count. ErrKey: something
+// Inspect reads the names and heads of the files in the spool's folder. Of opt only Key, Log, Blobs, IndexKey
+// and Describe count. ErrKey: something
 // is sealed, and Key is not its key.
 func Inspect(dir string, opt Options) (*Inspection, error) {
 	opt.setDefaults(dir)
 	s := &Spool{dir: dir, opt: opt, disk: opt.disk, log: opt.Log}
-	if _, err := os.Stat(dir); err != nil {
-		return nil, fmt.Errorf("inspect spool: %w", err)
-	}
 	s.bad.mute()
+	s.setIndexes(func() bool { return false })
 	files, err := s.list()
 	if err != nil {
 		return nil, fmt.Errorf("inspect spool: %w", err)
@@ -67,12 +66,10 @@ func (i *Inspection) Verify() iter.Seq2[SegmentReport, error] {
 func (i *Inspection) verify(f *found) (SegmentReport, error) {
 	r := SegmentReport{Name: f.name, Bytes: f.size}
 	err := i.frames(f, func(fr *frame) bool {
-		switch fr.kind {
-		case kindRecord:
+		if fr.kind == kindRecord {
 			r.count(fr)
-		case kindKey:
-			r.Sealed = true
 		}
+		r.Sealed = r.Sealed || fr.kind == kindKey
 		return true
 	}, func(b span) {
 		r.Damaged++

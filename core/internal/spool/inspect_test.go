@@ -52,13 +52,15 @@ func TestInspectionBesideARunningSpool(t *testing.T) {
 		t.Fatalf("%d records verified, %d read, %d written", records, len(got), len(want))
 	}
 	letters := 0
-	for l, err := range i.DeadLetters("") {
-		if err != nil || l.Reason != "no column" {
-			t.Fatal(l, err)
+	for range 2 { // and the same once more
+		for l, err := range i.DeadLetters("") {
+			if err != nil || l.Reason != "no column" {
+				t.Fatal(l, err)
+			}
+			letters++
 		}
-		letters++
 	}
-	if letters != 1 || !slices.Equal(before, snapshotOf(t, dir)) {
+	if letters != 2 || !slices.Equal(before, snapshotOf(t, dir)) {
 		t.Fatalf("%d letters; or looking has changed something", letters)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -77,6 +78,9 @@ func (s *Spool) list() ([]*found, error) {
 	for _, info := range infos {
 		num, salt, ok := parseSegmentName(info.Name())
 		if !ok {
+			if strings.HasSuffix(info.Name(), indexSuffix) {
+				s.strays = append(s.strays, info.Name())
+			}
 			continue
 		}
 		f := &found{segment: &segment{num: num, salt: salt, name: info.Name()}, size: info.Size()}

@@ -37,6 +37,8 @@ func (s *Spool) Replay(ctx context.Context, sink SinkID, p Pick, dry bool) (n in
 	if err != nil {
 		return 0, err
 	}
+	s.copies.RLock()
+	defer s.copies.RUnlock()
 	end := s.synced()
 	r := &Reader{s: s, id: sink}
 	defer r.drop()

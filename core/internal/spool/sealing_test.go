@@ -13,6 +13,7 @@ import (
 var testKey = bytes.Repeat([]byte{7}, keySize)
 
 func TestSealedSpoolSurvivesPowerCuts(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(60) {
 		if err := powerCuts(t, seed, false, testKey); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/hostd/hostd/core/internal/life"
 )
 
 // Options are the limits of a spool. A zero field takes its default.
@@ -22,7 +24,13 @@ type Options struct {
 	Seal        bool          // new files are encrypted with Key
 	Key         []byte        // master key of 32 bytes; without it nothing that is sealed can be opened (ErrKey)
 	Blobs       string        // folder of the attachments; default "blobs" beside the spool's folder
+	BlobGrace   time.Duration // how old an attachment that nobody names must be before SweepBlobs removes it; default 1 h
+	IndexKey    []byte        // key of the hashes of ids and patients in index files; default one that is made of Key
 	Log         *slog.Logger  // default: nothing is logged
+
+	// Describe tells what Find and SweepBlobs look for in a payload; nil: there are no index files, no search by id, kind or
+	// patient, and no sweep. It is called from several goroutines. What it returns is not used after its payload is.
+	Describe func(payload []byte) (Description, error)
 
 	disk disk // tests only; default the operating system's
 }
@@ -39,6 +47,9 @@ func (o *Options) setDefaults(dir string) {
 	}
 	if o.Blobs == "" {
 		o.Blobs = filepath.Join(filepath.Dir(filepath.Clean(dir)), "blobs")
+	}
+	if o.BlobGrace <= 0 {
+		o.BlobGrace = time.Hour
 	}
 	if o.KeepSize <= 0 && o.Cap > 0 {
 		o.KeepSize = max(o.Cap-2*o.SegmentSize, 1)
@@ -60,10 +71,20 @@ type Spool struct {
 	dead deadLog
 	bad  quarantine
 
+	index    indexes
+	taken    taken
+	oneSweep sync.Mutex   // held by SweepBlobs
+	deleting sync.Mutex   // held while segments are deleted, or must not be; after oneSweep, before copies and mu
+	copies   sync.RWMutex // held for reading while records are put in once more; before mu
+	strays   []string     // index files that Open met
+	opened   time.Time
+
 	leases sync.Pool
 
 	wake  chan struct{} // something gathers
 	marks chan struct{} // a cursor moved
+
+	filled chan struct{} // a segment became full
 
 	mu       sync.Mutex
 	state    *state                // guarded by mu: what is on the disk
@@ -106,7 +127,7 @@ func Open(dir string, opt Options) (*Spool, error) {
 	}
 	s := &Spool{
 		dir: dir, opt: opt, disk: opt.disk, log: opt.Log,
-		wake: make(chan struct{}, 1), marks: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), marks: make(chan struct{}, 1), filled: make(chan struct{}, 1), opened: time.Now(),
 		term: 1, gather: &group{}, spare: &group{}, byName: map[string]uint32{},
 	}
 	for _, d := range []string{dir, filepath.Join(dir, deadDir), filepath.Join(dir, quarantineDir), opt.Blobs} {
@@ -117,6 +138,8 @@ func Open(dir string, opt Options) (*Spool, error) {
 	if err := s.recover(); err != nil {
 		return nil, fmt.Errorf("open spool: %w", err)
 	}
+	s.setIndexes(func() bool { return !s.isLow() })
+	s.dropStrays()
 	s.refill()
 	return s, nil
 }
@@ -124,6 +147,18 @@ func Open(dir string, opt Options) (*Spool, error) {
 // Run writes groups until ctx ends, then writes what still gathers and refuses more with ErrClosed. It must run exactly
 // once, after Open. A failing disk is not an error of Run: each batch's done tells it, and intake may go on later.
 func (s *Spool) Run(ctx context.Context) error {
+	beside := life.NewGroup(ctx)
+	if s.opt.Describe != nil {
+		beside.Go("index", s.keepIndexes)
+	}
+	err := s.writeGroups(ctx)
+	if berr := beside.Wait(); berr != nil {
+		s.log.Error("index files are not made any more", "err", berr)
+	}
+	return err
+}
+
+func (s *Spool) writeGroups(ctx context.Context) error {
 	flush := time.NewTimer(time.Hour)
 	defer flush.Stop()
 	armed := false

@@ -81,7 +81,7 @@ func (s *state) apply(h header, payload []byte, trusted bool) {
 		}
 	case kindTrailer:
 		s.next = max(s.next, h.seq)
-	case kindSnapshot, kindKey, kindDead, kindClosed:
+	case kindSnapshot, kindKey, kindDead, kindClosed, kindGone:
 	}
 }
 
