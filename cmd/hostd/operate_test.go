@@ -100,6 +100,9 @@ func TestOperating(t *testing.T) {
 	if _, errs, code := c.hostd("dead", "drop", "--all"); code != 1 || !strings.Contains(errs, "reason") {
 		t.Errorf("drop without a reason: exit %d, %s", code, errs)
 	}
+	if out := c.must("find", "--id", "gen-1-7"); strings.Count(out, "gen-1-7") < 2 || !strings.Contains(out, "emr: delivered") || !strings.Contains(out, "picky: dead (an id that ends in 7") {
+		t.Errorf("find by id:\n%s", out)
+	}
 	c.must("dead", "drop", "--all", "--why", "the test is over")
 	c.until("dropped", func(s status) bool { return sink(s, "picky").Dead == 0 })
 
@@ -194,6 +197,9 @@ func TestSinksComeAndGo(t *testing.T) {
 	}) {
 		t.Errorf("no alarm about the parked sink: %+v", s.Alarms)
 	}
+	if _, errs, code := c.hostd("spool", "forget", "archive"); code != 1 || !strings.Contains(errs, "take it out first") {
+		t.Errorf("forgetting a sink that is there: exit %d, %s", code, errs)
+	}
 	c.stop()
 
 	c.write("hostd.yaml", more)
@@ -201,6 +207,13 @@ func TestSinksComeAndGo(t *testing.T) {
 	c.until("still paused", func(s status) bool { return sink(s, "emr").State == "paused" })
 	c.must("sinks", "resume", "emr")
 	c.until("back, and given the rest", func(s status) bool { return sink(s, "emr").Delivered == 300 && sink(s, "emr").Backlog == 0 })
+	c.stop()
+
+	c.write("hostd.yaml", without)
+	c.start()
+	c.until("parked again", func(s status) bool { return sink(s, "emr").State == "parked" })
+	c.must("spool", "forget", "emr")
+	c.until("forgotten", func(s status) bool { return sink(s, "emr").Name == "" })
 	c.stop()
 	if n := one(t, c.database(), "SELECT count(*) FROM exam"); n != 300 {
 		t.Fatalf("%d exams, want 300", n)

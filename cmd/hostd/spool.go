@@ -76,18 +76,16 @@ func moment(text string) (time.Time, error) {
 }
 
 func (c *cli) spoolCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "spool", Short: "what is on the host's own disk: ls, verify, export, key", Args: cobra.NoArgs}
-	cmd.AddCommand(c.spoolVerifyCommand("ls", "list the files of the log"), c.spoolVerifyCommand("verify", "read every byte of the log; exit 1 when something is damaged"),
-		c.spoolExportCommand(), c.spoolKeyCommand())
+	cmd := &cobra.Command{Use: "spool", Short: "what is on the host's own disk: ls, verify, export, key, forget", Args: cobra.NoArgs}
+	cmd.AddCommand(c.spoolListCommand(), c.spoolVerifyCommand(), c.spoolExportCommand(), c.spoolKeyCommand(),
+		c.nameCommand("forget", "forget a sink that is not in the configuration, and what waits for it", "%s is forgotten\n", host.Forget))
 	return cmd
 }
 
-var errDamaged = errors.New("parts of the spool are damaged: the good records of those files are delivered, the rest is in spool/quarantine once it was met")
-
-func (c *cli) spoolVerifyCommand(name, short string) *cobra.Command {
+func (c *cli) spoolListCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   name,
-		Short: short,
+		Use:   "ls",
+		Short: "list the files of the log",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			cfg, err := c.load()
@@ -98,23 +96,61 @@ func (c *cli) spoolVerifyCommand(name, short string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := c.printFiles(list); err != nil {
+			if c.json {
+				return c.printJSON(list)
+			}
+			return c.printFiles(list)
+		},
+	}
+}
+
+var errDamaged = errors.New("parts of the spool are damaged: what is good of those files is delivered, the rest is in spool/quarantine once it was met")
+
+func (c *cli) spoolVerifyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "verify",
+		Short: "read every byte of the log and of the attachments; exit 1 when something is damaged",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := c.load()
+			if err != nil {
 				return err
 			}
+			list, err := host.VerifySpool(cfg)
+			if err != nil {
+				return err
+			}
+			blobs, err := host.VerifyBlobs(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			if err := c.printVerified(list, blobs); err != nil {
+				return err
+			}
+			damaged := len(blobs.Damaged)+len(blobs.Missing) > 0
 			for i := range list {
-				if name == "verify" && list[i].Damaged > 0 && !list[i].Open {
-					return errDamaged
-				}
+				damaged = damaged || list[i].Damaged > 0 && !list[i].Open
+			}
+			if damaged {
+				return errDamaged
 			}
 			return nil
 		},
 	}
 }
 
-func (c *cli) printFiles(list []host.SpoolFile) error {
+func (c *cli) printVerified(list []host.SpoolFile, b host.Blobs) error {
 	if c.json {
-		return c.printJSON(list)
+		return c.printJSON(map[string]any{"files": list, "attachments": b})
 	}
+	if err := c.printFiles(list); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(c.out, "attachments: %d named, %d missing, %d damaged; %d that nothing names\n", b.Named, len(b.Missing), len(b.Damaged), b.Orphans)
+	return err
+}
+
+func (c *cli) printFiles(list []host.SpoolFile) error {
 	t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "FILE\tBYTES\tRECORDS\tFROM\tTO\tSEALED\tDAMAGED")
 	for i := range list {

@@ -93,7 +93,12 @@ func (h *Host) openStages(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("spool.key: %w", err)
 	}
+	indexKey, err := h.places.indexKey()
+	if err != nil {
+		return err
+	}
 	h.spool, err = spool.Open(h.places.spool, spool.Options{
+		Describe: describe, IndexKey: indexKey,
 		SegmentSize: mib(h.cfg.Spool.SegmentSizeMB), Keep: h.cfg.Spool.Keep, KeepSize: mib(h.cfg.Spool.KeepSizeMB),
 		Cap: mib(h.cfg.Spool.MaxSizeMB), Reserve: mib(h.cfg.Spool.ReserveMB), Seal: h.cfg.Spool.Seal, Key: key,
 		Blobs: h.places.blobs, Log: h.logs.Logger("spool"),
@@ -178,6 +183,7 @@ func (h *Host) Run(ctx context.Context, ready func()) error {
 	below.Go("workers", h.workers.Run)
 	below.Go("admin page", h.admin.Run)
 	below.Go("oldest records", h.giveOldest)
+	below.Go("sweep of attachments", h.sweep)
 	h.startAll(sinks, h.sinks)
 	h.startAll(devices, h.devices)
 	h.log.Info("started", "version", h.opt.Version, "clinic", h.cfg.Clinic, "devices", len(h.devices), "sinks", len(h.sinks), "page", h.admin.Addr())

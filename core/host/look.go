@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/hostd/hostd/config"
@@ -67,7 +68,13 @@ func inspect(c *config.Config) (*spool.Inspection, error) {
 	if err != nil {
 		return nil, fmt.Errorf("spool.key: %w", err)
 	}
-	i, err := spool.Inspect(p.spool, spool.Options{Key: key, Blobs: p.blobs})
+	o := spool.Options{Key: key, Blobs: p.blobs, Describe: describe}
+	if _, err := os.Stat(p.indexKeyFile); err == nil { // the host makes it; looking makes nothing
+		if o.IndexKey, err = p.indexKey(); err != nil {
+			return nil, err
+		}
+	}
+	i, err := spool.Inspect(p.spool, o)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrEnvironment, err)
 	}

@@ -25,6 +25,7 @@ const (
 	opPause   = "pause"
 	opResume  = "resume"
 	opReset   = "devices.reset"
+	opForget  = "spool.forget"
 )
 
 // ReplayArgs choose the records that a sink is given once more. Empty fields choose all.
@@ -70,6 +71,8 @@ func (h *Host) operate(ctx context.Context, name string, args []byte) (any, erro
 		return do(args, func(a DeadArgs) (Count, error) { return h.drop(a) })
 	case opNote:
 		return do(args, func(a NoteArgs) (Count, error) { return Count{}, h.audit.note(a.By, a.What, a.Args) })
+	case opForget:
+		return do(args, func(a NameArgs) (Count, error) { return h.forget(ctx, a) })
 	case opReset:
 		return do(args, func(a NameArgs) (Count, error) { return Count{}, h.reset(ctx, a) })
 	case opPause:
@@ -119,6 +122,18 @@ func (h *Host) chosen(sink int, kind, id string) func(device string, payload []b
 		}
 		return h.intake.table.Match(device, head.Kind, head.Label)>>sink&1 == 1
 	}
+}
+
+// forget lets go of a parked sink: what waits for it is given up, and its dead letters stay.
+func (h *Host) forget(ctx context.Context, a NameArgs) (Count, error) {
+	if slices.ContainsFunc(h.sinks, func(u *unit) bool { return u.name == a.Name }) {
+		return Count{}, fmt.Errorf("the sink %s is in the configuration: take it out first", a.Name)
+	}
+	if err := h.audit.note(a.By, opForget, a); err != nil {
+		return Count{}, err
+	}
+	n, err := h.spool.ForgetSink(ctx, a.Name)
+	return Count{n}, err
 }
 
 func (h *Host) requeue(ctx context.Context, a DeadArgs) (n Count, err error) {
@@ -194,6 +209,11 @@ func Pause(ctx context.Context, c *config.Config, a NameArgs) error {
 // Reset asks the running host to let a device begin anew.
 func Reset(ctx context.Context, c *config.Config, a NameArgs) error {
 	return ask(ctx, c, opReset, a, nil)
+}
+
+// Forget asks the running host to let go of a sink that is not in its configuration, and of what waits for it.
+func Forget(ctx context.Context, c *config.Config, a NameArgs) error {
+	return ask(ctx, c, opForget, a, nil)
 }
 
 // Resume ends a Pause.

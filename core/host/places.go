@@ -21,7 +21,7 @@ var ErrEnvironment = errors.New("environment")
 
 // places are the host's folders and files, as full paths.
 type places struct {
-	data, spool, blobs, state, staging, database, token, lock, audit, paused string
+	data, spool, blobs, state, staging, database, token, lock, audit, paused, indexKeyFile string
 
 	plugins string
 	sockets string // of the plugins; short, since the path of a Unix socket is at most about 100 bytes
@@ -41,7 +41,7 @@ func newPlaces(c *config.Config) (places, error) {
 	return places{
 		data: data, spool: in("spool"), blobs: in("blobs"), state: in("state"), staging: in("staging"),
 		database: in("hostd.db"), token: in("admin.token"), lock: in("hostd.lock"),
-		audit: in("audit.ndjson"), paused: in("paused.json"),
+		audit: in("audit.ndjson"), paused: in("paused.json"), indexKeyFile: in("index.key"),
 		plugins: plugins, sockets: filepath.Join(os.TempDir(), "hostd-"+hex.EncodeToString(sum[:6])),
 	}, nil
 }

@@ -23,7 +23,11 @@ func (h *Host) Status() admin.Status {
 	s.Cache = admin.Cache{Entries: c.Entries, Hits: c.Hits, Misses: c.Misses, Loads: c.Loads}
 	w := h.workers.Stats()
 	s.Workers = admin.Workers{Size: w.Size, Busy: w.Busy, Queued: w.Queued}
-	s.Alarms = h.alarms.of(&s, h.databaseFault(), h.filling(&st))
+	full := ""
+	if st.Low {
+		full = "the disk of data_dir is full: devices are told that nothing is taken, delivery goes on; make room, and intake goes on by itself"
+	}
+	s.Alarms = h.alarms.of(&s, h.databaseFault(), cmp.Or(full, h.filling(&st)), full != "")
 	return s
 }
 
@@ -164,6 +168,7 @@ func (h *Host) filling(st *spool.Stats) string {
 // Codes of alarms.
 const (
 	alarmFilling    = "spool_filling"
+	alarmFull       = "disk_full"
 	alarmDatabase   = "database_unavailable"
 	alarmQuarantine = "spool_damaged"
 	alarmParked     = "sink_parked"
@@ -179,7 +184,7 @@ type alarms struct {
 type alarmKey struct{ code, subject string }
 
 // of gives the alarms that stand, and forgets those that do not.
-func (a *alarms) of(s *admin.Status, database error, filling string) []admin.Alarm {
+func (a *alarms) of(s *admin.Status, database error, filling string, full bool) []admin.Alarm {
 	var list []admin.Alarm
 	add := func(code, subject, format string, args ...any) {
 		list = append(list, admin.Alarm{Code: code, Subject: subject, Text: fmt.Sprintf(format, args...)})
@@ -187,7 +192,10 @@ func (a *alarms) of(s *admin.Status, database error, filling string) []admin.Ala
 	if database != nil {
 		add(alarmDatabase, "", "the database cannot be opened: %v", database)
 	}
-	if filling != "" {
+	switch {
+	case full:
+		add(alarmFull, "", "%s", filling)
+	case filling != "":
 		add(alarmFilling, "", "%s", filling)
 	}
 	if n := s.Spool.Quarantined; n > 0 {

@@ -47,17 +47,17 @@ func TestAlarmsKeepTheirTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := New(Options{Config: &config.Config{}})
 		broken := errors.New("disk image is malformed")
-		first := h.alarms.of(&admin.Status{}, broken, "")
+		first := h.alarms.of(&admin.Status{}, broken, "", false)
 		time.Sleep(time.Hour)
-		second := h.alarms.of(&admin.Status{Sinks: []admin.Sink{{Name: "emr", Dead: 1}}}, broken, "")
+		second := h.alarms.of(&admin.Status{Sinks: []admin.Sink{{Name: "emr", Dead: 1}}}, broken, "", false)
 		if len(first) != 1 || len(second) != 2 || !second[0].Since.Equal(first[0].Since) || !second[1].Since.After(first[0].Since) {
 			t.Fatalf("%+v, then %+v", first, second)
 		}
-		if gone := h.alarms.of(&admin.Status{}, nil, ""); len(gone) != 0 {
+		if gone := h.alarms.of(&admin.Status{}, nil, "", false); len(gone) != 0 {
 			t.Fatalf("%+v", gone)
 		}
 		time.Sleep(time.Hour)
-		if again := h.alarms.of(&admin.Status{}, broken, ""); again[0].Since.Equal(first[0].Since) {
+		if again := h.alarms.of(&admin.Status{}, broken, "", false); again[0].Since.Equal(first[0].Since) {
 			t.Fatal("an alarm that ended and came again has the old time")
 		}
 	})

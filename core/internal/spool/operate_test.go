@@ -221,3 +221,51 @@ func TestDeadLettersAreRequeuedAndDropped(t *testing.T) {
 	}
 	s.stop()
 }
+
+func TestForgottenSinkHoldsNothing(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, dir, Options{SegmentSize: 4 << 10})
+	a, b := s.sink(t, "emr"), s.sink(t, "old")
+	for i := range 40 {
+		if err := s.put(batch("ark-1", SinkSet(0).With(a).With(b), fmt.Sprintf("%0200d", i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refs := drain(t, s.Spool, a)
+	if err := s.Dead(t.Context(), b, refs[0], "no column", 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Settle(a, refs[39].Seq, 40, 0); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.ForgetSink(t.Context(), "old"); n != 40 || err != nil {
+		t.Fatalf("%d, %v", n, err)
+	}
+	if _, err := s.ForgetSink(t.Context(), "old"); !errors.Is(err, ErrUnknownSink) {
+		t.Fatalf("err %v", err)
+	}
+	check := func() {
+		t.Helper()
+		st := s.Stats()
+		if len(st.Sinks) != 1 || st.Sinks[0].Name != "emr" || len(letters(t, s.Spool, "old")) != 1 {
+			t.Fatalf("%+v", st.Sinks)
+		}
+	}
+	check()
+	s.stop()
+	s = start(t, dir, Options{SegmentSize: 4 << 10})
+	defer s.stop()
+	check()
+	c := s.sink(t, "old")
+	if c == a || c == b || len(drain(t, s.Spool, c)) != 0 {
+		t.Fatal("a sink of the same name is not a new one")
+	}
+	for range 3 { // groups, after which segments are deleted
+		if err := s.put(batch("ark-1", 0, "x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := s.Stats().Segments; n > 3 {
+		t.Fatalf("%d segments are held", n)
+	}
+}

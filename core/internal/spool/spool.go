@@ -265,7 +265,7 @@ func (set SinkSet) Has(id SinkID) bool { return set>>id&1 == 1 }
 // one gets the records that are appended from now on. Called by the host before routes name the sink. A spool has at
 // most 64 sinks ever; ErrTooLarge beyond that.
 func (s *Spool) RegisterSink(name string) (SinkID, error) {
-	if len(name) == 0 || len(name) > maxName {
+	if len(name) == 0 || len(name) > maxName || name == forgottenName {
 		return 0, fmt.Errorf("register sink: name of %d bytes: %w", len(name), ErrTooLarge)
 	}
 	s.mu.Lock()

@@ -10,6 +10,7 @@ type Stats struct {
 	Segments    int       // files
 	Oldest      time.Time // when the oldest segment was begun; zero without one
 	Quarantined int       // damaged ranges that were set aside
+	Low         bool      // the disk is full, and no records are taken until the reserve is there again
 	Torn        int       // unfinished groups that were left out since Open
 	Sinks       []SinkStats
 	Devices     []DeviceStats
@@ -49,7 +50,11 @@ func (s *Spool) Stats() Stats {
 			t.Oldest = unixTime(seg.made)
 		}
 	}
+	t.Low = s.low
 	for i := range s.sinks {
+		if s.sinks[i].name == forgottenName {
+			continue
+		}
 		t.Sinks = append(t.Sinks, s.sinkStats(SinkID(i), dead[s.sinks[i].name]))
 	}
 	for i := range s.state.devices {

@@ -235,6 +235,7 @@ func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 // Head is what the host reads of a record on its way: parts of the record's bytes.
 type Head struct {
 	ID, Kind    []byte
+	Patient     []byte      // of an exam, for the index
 	Labels      [][2][]byte // name and value
 	Attachments []sdk.Attachment
 }
@@ -242,7 +243,7 @@ type Head struct {
 // Scan reads a record's head into h, reusing its slices, and checks the limits of the contract. The error says which
 // one is broken, without any content.
 func Scan(body []byte, h *Head) error {
-	h.ID, h.Kind, h.Labels, h.Attachments = nil, nil, h.Labels[:0], nil
+	h.ID, h.Kind, h.Patient, h.Labels, h.Attachments = nil, nil, nil, h.Labels[:0], nil
 	if len(body) > sdk.MaxRecord {
 		return fmt.Errorf("record of %d bytes, the limit is %d", len(body), sdk.MaxRecord)
 	}
@@ -298,6 +299,8 @@ func (h *Head) field(num protowire.Number, _ uint64, b []byte) error {
 		h.ID = b
 	case recKind:
 		h.Kind = b
+	case recPatient:
+		h.Patient = b
 	case recLabels:
 		var l [2][]byte
 		if err := fields(b, func(num protowire.Number, _ uint64, b []byte) error {
