@@ -54,6 +54,7 @@ var table = []line{
 	},
 
 	{pkg: "core/internal/life"},
+	{pkg: "core/internal/durable"}, // what several parts of the host write and a power cut must not halve
 	{
 		pkg: "core/internal/logs", may: []string{"config"}, inTests: core,
 		owns: []string{"github.com/sirupsen/logrus", "gopkg.in/natefinch/lumberjack.v2", hclog},
@@ -73,7 +74,7 @@ var table = []line{
 		owns: []string{goSQL, "modernc.org/sqlite", "github.com/microsoft/go-mssqldb", "github.com/jackc/pgx"},
 	},
 	{pkg: "core/internal/cache", may: stage(), inTests: core, owns: []string{"github.com/jellydator/ttlcache"}},
-	{pkg: "core/internal/admin", may: stage(), inTests: core, owns: []string{netHTTP, prometheus}},
+	{pkg: "core/internal/admin", may: stage("core/internal/durable"), inTests: core, owns: []string{netHTTP, prometheus}},
 
 	// A protocol rests on the dialect below it: joia and nidek on xmlexam, that on textenc.
 	{pkg: "core/protocols/*", may: []string{"core/sdk", "core/sdk/exam", "core/protocols/*"}, owns: []string{"golang.org/x/text"}},
@@ -93,6 +94,9 @@ var table = []line{
 	{pkg: "core", inTests: core},
 	{pkg: "internal/bench", onlyRun: true},
 	{pkg: "internal/bench/probe", may: contract, onlyRun: true},
+	{pkg: "internal/faults", onlyRun: true},
+	{pkg: "internal/faults/witness", may: contract, onlyRun: true},
+	{pkg: "internal/faults/powercut", onlyRun: true}, // a module of its own: its library is none of hostd's
 	{pkg: ".ci/*", command: true},
 }
 

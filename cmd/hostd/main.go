@@ -103,6 +103,18 @@ func (c *cli) root() *cobra.Command {
 	return root
 }
 
+// group makes a command of commands: without one of them, or with a word that it does not know, it is a mistake.
+func group(cmd *cobra.Command) *cobra.Command {
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return usage{fmt.Errorf("%s needs one of its commands; see %[1]s --help", cmd.CommandPath())}
+		}
+		return usage{fmt.Errorf("%s does not know %q; see %[1]s --help", cmd.CommandPath(), args[0])}
+	}
+	return cmd
+}
+
 // load reads the configuration. Without -c it is hostd.yaml in the working directory.
 func (c *cli) load() (*config.Config, error) {
 	files := c.files

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -119,6 +120,32 @@ func TestOperating(t *testing.T) {
 		if !strings.Contains(c.read("data/audit.ndjson"), want) {
 			t.Errorf("the audit lacks %s", want)
 		}
+	}
+}
+
+// TestADatabaseThatWasTakenAwayIsNamed: records that go into a file without a name would be gone; the host says so, opens
+// a new one, and a replay fills it.
+func TestADatabaseThatWasTakenAwayIsNamed(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("an open database cannot be deleted there")
+	}
+	t.Parallel()
+	c := newClinic(t, fmt.Sprintf(operateConfig, ""))
+	c.start()
+	c.until("delivered", func(s status) bool { return sink(s, "emr").Delivered == 200 })
+	for _, f := range []string{"hostd.db", "hostd.db-wal", "hostd.db-shm"} {
+		if err := os.Remove(c.path("data/" + f)); err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+	}
+	c.until("the alarm", func(s status) bool {
+		return len(s.Alarms) > 0 && strings.Contains(fmt.Sprint(s.Alarms), "database_lost")
+	})
+	c.must("replay", "--sink", "emr")
+	c.until("replayed", func(s status) bool { return sink(s, "emr").Backlog == 0 && sink(s, "emr").Delivered == 400 })
+	c.stop()
+	if n := one(t, c.database(), "SELECT count(*) FROM exam"); n != 200 {
+		t.Fatalf("%d exams in the new database, want 200", n)
 	}
 }
 

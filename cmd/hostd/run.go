@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -28,6 +29,7 @@ const gcPercent = 50
 
 // run is the daemon: the first signal, a stop over HTTP or the end of ctx drains it, a second signal ends it at once.
 func (c *cli) run(ctx context.Context) error {
+	started := time.Now()
 	cfg, err := c.load()
 	if err != nil {
 		return err
@@ -45,7 +47,7 @@ func (c *cli) run(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	h := host.New(host.Options{Config: cfg, Version: version, Console: c.errs, Stop: cancel, Stopping: c.stop})
+	h := host.New(host.Options{Config: cfg, Version: version, Console: c.errs, Stop: cancel, Stopping: c.stop, Started: started})
 	if err := h.Open(ctx); err != nil {
 		return errors.Join(err, h.Close())
 	}

@@ -76,7 +76,7 @@ func moment(text string) (time.Time, error) {
 }
 
 func (c *cli) spoolCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "spool", Short: "what is on the host's own disk: ls, verify, export, key, forget", Args: cobra.NoArgs}
+	cmd := group(&cobra.Command{Use: "spool", Short: "what is on the host's own disk: ls, verify, export, key, forget"})
 	cmd.AddCommand(c.spoolListCommand(), c.spoolVerifyCommand(), c.spoolExportCommand(), c.spoolKeyCommand(),
 		c.nameCommand("forget", "forget a sink that is not in the configuration, and what waits for it", "%s is forgotten\n", host.Forget))
 	return cmd
@@ -219,7 +219,7 @@ func (c *cli) spoolKeyCommand() *cobra.Command {
 
 // namesCommand has the commands that concern one device, or one sink, by its name.
 func (c *cli) namesCommand(of string, commands ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{Use: of, Short: "pause and resume " + of, Args: cobra.NoArgs}
+	cmd := group(&cobra.Command{Use: of, Short: "pause and resume " + of})
 	cmd.AddCommand(c.nameCommand("pause", "stop until it is resumed, also over restarts; nothing is lost", "%s is paused\n", host.Pause),
 		c.nameCommand("resume", "go on", "%s goes on\n", host.Resume))
 	cmd.AddCommand(commands...)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ type database struct {
 	mu   sync.Mutex
 	pool *dbpool.Pool // guarded by mu: nil while it cannot be opened
 	why  error        // guarded by mu: then
+	lost int          // guarded by mu: how often the file was lost since the start
 }
 
 var errNotOpenYet = errors.New("database is not open yet")
@@ -43,9 +45,15 @@ func (d *database) run(ctx context.Context) error {
 		pool, err := dbpool.Open(ctx, d.opt)
 		d.mu.Lock()
 		d.pool, d.why = pool, err
+		if err != nil {
+			d.pool = nil
+		}
 		d.mu.Unlock()
 		if err == nil {
-			return pool.Run(ctx)
+			if err = d.hold(ctx, pool); !errors.Is(err, errVanished) {
+				return err
+			}
+			d.forget(err)
 		}
 		if ctx.Err() != nil {
 			return nil
@@ -55,6 +63,55 @@ func (d *database) run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// errVanished is a database file that was deleted or exchanged while it was open.
+var errVanished = errors.New("the database file was deleted or exchanged while hostd runs: what was delivered before is not in the new one; hostd replay brings back what the spool still has")
+
+// lookEvery is how often the database file is looked for under its name.
+const lookEvery = time.Second
+
+// hold runs the pool until ctx ends, it fails, or its file is not the one under its name any more: what is written then
+// would be gone with the closing.
+func (d *database) hold(ctx context.Context, pool *dbpool.Pool) error {
+	opened, err := os.Stat(d.opt.Path)
+	if err != nil {
+		return errors.Join(errVanished, pool.Close())
+	}
+	g := life.NewGroup(ctx)
+	g.Go("pool", pool.Run)
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-g.Failed():
+			return errors.Join(err, g.Wait())
+		case <-ctx.Done():
+			return g.Wait()
+		case <-tick.C:
+		}
+		if now, err := os.Stat(d.opt.Path); err == nil && os.SameFile(now, opened) {
+			continue
+		}
+		g.Cancel()
+		return errors.Join(errVanished, g.Wait(), pool.Close())
+	}
+}
+
+// forget lets the pool go that hold has closed.
+func (d *database) forget(why error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.pool, d.why = nil, why
+	d.lost++
+	d.log.Error("database lost", "err", why)
+}
+
+// losses is how often the file was lost since the start.
+func (d *database) losses() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lost
 }
 
 func (d *database) close() error {

@@ -1,15 +1,18 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/hostd/hostd/config"
+	"github.com/hostd/hostd/core/internal/durable"
 	"github.com/hostd/hostd/core/internal/spool"
 	"github.com/hostd/hostd/core/internal/wire"
 )
@@ -29,26 +32,39 @@ func describe(payload []byte) (spool.Description, error) {
 
 const indexKeySize = 32
 
-// indexKey reads the key under which patients' ids are hashed in the index, and makes it where there is none: the index
-// alone must not tell whether a person was at the clinic.
+// indexKey reads the key under which patients' ids are hashed in the index, and makes it where there is none, or none that
+// can be read: the index alone must not tell whether a person was at the clinic. With a new key the index is made anew.
 func (p *places) indexKey() ([]byte, error) {
 	key, err := os.ReadFile(p.indexKeyFile)
-	switch {
-	case err == nil && len(key) == indexKeySize:
-		return key, nil
-	case err == nil:
-		return nil, fmt.Errorf("read %s: it has %d bytes, not %d: delete it, and the index is made anew", p.indexKeyFile, len(key), indexKeySize)
-	case !errors.Is(err, fs.ErrNotExist):
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read key of the index: %w", err)
+	}
+	if len(key) == indexKeySize && !bytes.Equal(key, make([]byte, indexKeySize)) { // zeros are what a power cut can leave
+		return key, nil
+	}
+	if err := p.dropIndex(); err != nil {
+		return nil, err
 	}
 	key = make([]byte, indexKeySize)
 	if _, err := rand.Read(key); err != nil {
 		return nil, fmt.Errorf("make key of the index: %w", err)
 	}
-	if err := os.WriteFile(p.indexKeyFile, key, 0o600); err != nil {
+	if err := durable.WriteFile(p.indexKeyFile, key); err != nil {
 		return nil, fmt.Errorf("make key of the index: %w: %w", ErrEnvironment, err)
 	}
 	return key, nil
+}
+
+// dropIndex deletes what was made with another key.
+func (p *places) dropIndex() error {
+	files, err := filepath.Glob(filepath.Join(p.spool, "*.idx"))
+	for _, f := range files {
+		err = errors.Join(err, os.Remove(f))
+	}
+	if err != nil {
+		return fmt.Errorf("drop index: %w", err)
+	}
+	return nil
 }
 
 // Sweeping of attachments that nothing names any more.

@@ -20,7 +20,7 @@ import (
 )
 
 // readyWait is how long after the start the host says that it is ready even though a device was not tried yet.
-const readyWait = 15 * time.Second
+const readyWait = 14 * time.Second
 
 // belowGrace is what the stages below the plugins get to end, after these have had the configuration's grace.
 const belowGrace = 5 * time.Second
@@ -32,6 +32,7 @@ type Options struct {
 	Console  io.Writer // gets the log beside its file; nil is none
 	Stop     func()    // begins the orderly end: called when somebody asks for it over HTTP
 	Stopping func()    // called when the orderly end has begun
+	Started  time.Time // of the process
 }
 
 // Host is hostd: every stage of the flow, and what is around them.
@@ -60,7 +61,7 @@ type Host struct {
 
 // New makes a host; it starts nothing.
 func New(o Options) *Host {
-	return &Host{opt: o, cfg: o.Config, started: time.Now(), alarms: alarms{since: map[alarmKey]time.Time{}}}
+	return &Host{opt: o, cfg: o.Config, started: o.Started, alarms: alarms{since: map[alarmKey]time.Time{}}}
 }
 
 // Open takes the data folder and opens every stage. After an error Close gives back what was opened.
@@ -151,7 +152,7 @@ func (h *Host) buildFlow() error {
 	for i := range h.cfg.Devices {
 		devices[i] = h.cfg.Devices[i].Name
 	}
-	h.intake = newIntake(h.spool, table, ids, devices)
+	h.intake = newIntake(h.spool, h.logs.Logger("intake"), table, ids, devices)
 	for i := range h.cfg.Devices {
 		u, err := h.newDevice(&h.cfg.Devices[i])
 		if err != nil {

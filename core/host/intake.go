@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 // intake takes the devices' batches to the disk: check, route, store, answer.
 type intake struct {
 	spool *spool.Spool
+	log   *slog.Logger
 	table *route.Table
 	sinks []spool.SinkID // by the table's numbers
 
@@ -31,6 +33,7 @@ type deviceCount struct {
 	received atomic.Uint64
 	last     atomic.Int64 // Unix nanoseconds of the newest stored record; 0: none since the start
 	refused  atomic.Pointer[string]
+	rejected atomic.Pointer[string] // the newest input that could not be read; nil after a batch in which all was
 }
 
 // scratch is the memory of one Take.
@@ -39,8 +42,8 @@ type scratch struct {
 	head    wire.Head
 }
 
-func newIntake(s *spool.Spool, t *route.Table, sinks []spool.SinkID, devices []string) *intake {
-	in := &intake{spool: s, table: t, sinks: sinks, received: map[string]*deviceCount{}}
+func newIntake(s *spool.Spool, log *slog.Logger, t *route.Table, sinks []spool.SinkID, devices []string) *intake {
+	in := &intake{spool: s, log: log, table: t, sinks: sinks, received: map[string]*deviceCount{}}
 	in.spare.New = func() any { return &scratch{} }
 	for _, d := range devices {
 		in.received[d] = &deviceCount{}
@@ -62,24 +65,33 @@ func (i *intake) Take(ctx context.Context, b *supervise.DeviceBatch) {
 	count := i.received[b.Device]
 	n := uint64(len(b.In.Records))
 	count.received.Add(n)
+	var rejected *string
 	answer := func(err error) {
 		if err == nil && n > 0 {
+			count.rejected.Store(rejected)
 			count.last.Store(time.Now().UnixNano())
 			count.refused.Store(nil)
 		}
 		if err != nil {
-			text := err.Error()
-			count.refused.Store(&text)
+			i.refused(b.Device, count, err)
 		}
 		b.Answer(err)
 	}
-	if err := i.store(ctx, b, answer); err != nil {
+	if err := i.store(ctx, b, answer, &rejected); err != nil {
 		answer(reasoned(err))
 	}
 }
 
+// refused keeps why a batch was not stored, and logs it once until that changes.
+func (i *intake) refused(device string, count *deviceCount, err error) {
+	text := err.Error()
+	if before := count.refused.Swap(&text); before == nil || *before != text {
+		i.log.Warn("batch refused", "device", device, "err", err)
+	}
+}
+
 // store checks and routes the records and hands them to the spool. After a nil error answer is called by the spool.
-func (i *intake) store(ctx context.Context, b *supervise.DeviceBatch, answer func(error)) error {
+func (i *intake) store(ctx context.Context, b *supervise.DeviceBatch, answer func(error), rejected **string) error {
 	sc, ok := i.spare.Get().(*scratch)
 	if !ok {
 		return errors.New("take batch: pool gave something else")
@@ -95,6 +107,11 @@ func (i *intake) store(ctx context.Context, b *supervise.DeviceBatch, answer fun
 		}
 		if err := i.takeBlobs(b.Staging, sc.head.Attachments); err != nil {
 			return err
+		}
+		if string(sc.head.Kind) == sdk.KindReject {
+			why, _ := sc.head.Label(sdk.LabelReason)
+			text := "an input could not be read (" + why + "): see hostd dead list --rejects"
+			*rejected = &text
 		}
 		sc.entries = append(sc.entries, spool.Entry{Payload: body, Sinks: i.route(b.Device, &sc.head)})
 	}

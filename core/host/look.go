@@ -69,10 +69,8 @@ func inspect(c *config.Config) (*spool.Inspection, error) {
 		return nil, fmt.Errorf("spool.key: %w", err)
 	}
 	o := spool.Options{Key: key, Blobs: p.blobs, Describe: describe}
-	if _, err := os.Stat(p.indexKeyFile); err == nil { // the host makes it; looking makes nothing
-		if o.IndexKey, err = p.indexKey(); err != nil {
-			return nil, err
-		}
+	if k, err := os.ReadFile(p.indexKeyFile); err == nil && len(k) == indexKeySize { // the host makes it; looking makes nothing
+		o.IndexKey = k
 	}
 	i, err := spool.Inspect(p.spool, o)
 	if err != nil {

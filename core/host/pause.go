@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/hostd/hostd/core/internal/durable"
 	"github.com/hostd/hostd/core/internal/life"
 )
 
@@ -162,16 +163,7 @@ func writePaused(path string, names []string) error {
 	if err != nil {
 		return fmt.Errorf("keep pauses: %w", err)
 	}
-	next := path + ".new"
-	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("keep pauses: %w", err)
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(next, path)
-	}
-	if err != nil {
+	if err := durable.WriteFile(path, b); err != nil {
 		return fmt.Errorf("keep pauses: %w", err)
 	}
 	return nil

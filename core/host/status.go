@@ -2,6 +2,7 @@ package host
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -27,7 +28,11 @@ func (h *Host) Status() admin.Status {
 	if st.Low {
 		full = "the disk of data_dir is full: devices are told that nothing is taken, delivery goes on; make room, and intake goes on by itself"
 	}
-	s.Alarms = h.alarms.of(&s, h.databaseFault(), cmp.Or(full, h.filling(&st)), full != "")
+	lost := h.databaseFault()
+	if lost == nil && h.db.losses() > 0 {
+		lost = errVanished
+	}
+	s.Alarms = h.alarms.of(&s, lost, cmp.Or(full, h.filling(&st)), full != "")
 	return s
 }
 
@@ -65,6 +70,9 @@ func (h *Host) deviceStatus(st *spool.Stats) []admin.Device {
 		d := admin.Device{
 			Name: u.name, Plugin: u.plugin, Version: is.Version, State: admin.State(is.State), Restarts: is.Restarts,
 			Received: count.received.Load(), Error: is.Error,
+		}
+		if why := count.rejected.Load(); d.Error == "" && why != nil {
+			d.Error = *why
 		}
 		if u.gate.isPaused() {
 			d.State, d.Error = admin.Paused, ""
@@ -169,6 +177,7 @@ func (h *Host) filling(st *spool.Stats) string {
 const (
 	alarmFilling    = "spool_filling"
 	alarmFull       = "disk_full"
+	alarmLost       = "database_lost"
 	alarmDatabase   = "database_unavailable"
 	alarmQuarantine = "spool_damaged"
 	alarmParked     = "sink_parked"
@@ -190,7 +199,11 @@ func (a *alarms) of(s *admin.Status, database error, filling string, full bool) 
 		list = append(list, admin.Alarm{Code: code, Subject: subject, Text: fmt.Sprintf(format, args...)})
 	}
 	if database != nil {
-		add(alarmDatabase, "", "the database cannot be opened: %v", database)
+		code := alarmDatabase
+		if errors.Is(database, errVanished) {
+			code = alarmLost
+		}
+		add(code, "", "%v", database)
 	}
 	switch {
 	case full:
@@ -203,8 +216,8 @@ func (a *alarms) of(s *admin.Status, database error, filling string, full bool) 
 	}
 	for i := range s.Sinks {
 		k := &s.Sinks[i]
-		if k.State == admin.Parked && k.Backlog > 0 {
-			add(alarmParked, k.Name, "%d records wait for a sink that is not in the configuration: add it again", k.Backlog)
+		if k.State == admin.Parked {
+			add(alarmParked, k.Name, "it is not in the configuration, and %d records wait for it: add it again, or hostd spool forget %s", k.Backlog, k.Name)
 		}
 		if k.Dead > 0 {
 			add(alarmDead, k.Name, "%d records were given up: hostd dead list says why", k.Dead)

@@ -332,17 +332,24 @@ func TestNoTokenNoChange(t *testing.T) {
 	}
 }
 
-func TestShortTokenIsRefused(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "admin.token")
-	if err := os.WriteFile(file, []byte("short\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s, err := admin.New(admin.Options{Listen: "127.0.0.1:0", Source: &fake{}, Log: slog.New(slog.DiscardHandler), TokenFile: file})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Open(t.Context()); err == nil || !strings.Contains(err.Error(), "16 characters") {
-		t.Errorf("Open = %v", err)
+// TestWhatIsNoTokenIsReplaced: a power cut may have left it, and the host must start.
+func TestWhatIsNoTokenIsReplaced(t *testing.T) {
+	for name, text := range map[string]string{"short": "short\n", "zeros": strings.Repeat("\x00", 27), "empty": "", "blanks": "sixteen or more characters"} {
+		file := filepath.Join(t.TempDir(), "admin.token")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := admin.New(admin.Options{Listen: "127.0.0.1:0", Source: &fake{}, Log: slog.New(slog.DiscardHandler), TokenFile: file})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Open(t.Context()); err != nil {
+			t.Errorf("%s: Open = %v", name, err)
+		}
+		s.Close()
+		if b, err := os.ReadFile(file); err != nil || string(b) == text || len(strings.TrimSpace(string(b))) < 16 {
+			t.Errorf("%s: the file has %q, %v", name, b, err)
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hostd/hostd/core/internal/durable"
 	"github.com/hostd/hostd/core/internal/life"
 )
 
@@ -114,27 +115,31 @@ func hint(addr string, err error) string {
 	return err.Error()
 }
 
-// readToken reads the token, and makes it for the owner alone when there is none.
+// minToken is the fewest characters of a token that is taken.
+const minToken = 16
+
+// readToken reads the token, and makes it for the owner alone when there is none. What is no token, such as the zeros that
+// a power cut can leave, is replaced: the host must start.
 func readToken(path string) (string, error) {
 	b, err := os.ReadFile(path)
-	if err == nil && len(strings.TrimSpace(string(b))) < 16 {
-		return "", fmt.Errorf("read admin token: %s holds fewer than 16 characters: delete it, and a new one is made", path)
-	}
-	if err == nil {
-		return strings.TrimSpace(string(b)), nil
-	}
-	if !errors.Is(err, os.ErrNotExist) {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", fmt.Errorf("read admin token: %w", err)
+	}
+	if text := strings.TrimSpace(string(b)); len(text) >= minToken && strings.IndexFunc(text, notToken) < 0 {
+		return text, nil
 	}
 	token := rand.Text()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", fmt.Errorf("make admin token: %w", err)
 	}
-	if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
+	if err := durable.WriteFile(path, []byte(token+"\n")); err != nil {
 		return "", fmt.Errorf("make admin token: %w", err)
 	}
 	return token, nil
 }
+
+// notToken is true of what a header cannot carry.
+func notToken(r rune) bool { return r <= ' ' || r > '~' }
 
 // Addr is the address in use, with its port; empty before Open.
 func (s *Server) Addr() string {

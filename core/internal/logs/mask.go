@@ -10,7 +10,8 @@ const (
 	maskedNumber = "******-*******"
 )
 
-// mask replaces every resident registration number that stands alone among other digits.
+// mask replaces every resident registration number that stands alone among other digits. Digits in the middle of a hash are
+// none: without its id a record cannot be looked up.
 func mask(s string) string {
 	var out strings.Builder
 	done := 0 // bytes of s that are in out
@@ -27,6 +28,10 @@ func mask(s string) string {
 			i = end
 			continue
 		}
+		if inHash(s, i) {
+			i = end
+			continue
+		}
 		out.WriteString(s[done:i] + maskedNumber)
 		i, done = end, end
 	}
@@ -35,6 +40,22 @@ func mask(s string) string {
 	}
 	return out.String() + s[done:]
 }
+
+// hashDigits is the fewest lower-case hex digits in a row that are taken for a hash.
+const hashDigits = 32
+
+func inHash(s string, i int) bool {
+	from, to := i, i
+	for from > 0 && hexDigit(s[from-1]) {
+		from--
+	}
+	for to < len(s) && hexDigit(s[to]) {
+		to++
+	}
+	return to-from >= hashDigits
+}
+
+func hexDigit(c byte) bool { return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' }
 
 // digits counts those at the beginning.
 func digits(s string) (n int) {

@@ -54,6 +54,7 @@ func (s *Spool) commit(force bool) error {
 	case err == nil:
 		s.prune()
 	case isFull(err) && s.spend():
+		s.prune()                                // what is only kept for a replay makes room first
 		return errors.Join(err, s.commit(false)) // what is left to write are the cursors
 	}
 	return err
@@ -138,7 +139,7 @@ func (s *Spool) path(seg *segment) string { return filepath.Join(s.dir, seg.name
 // room returns the segment that takes n more bytes, a new one where the newest is full or given up.
 func (s *Spool) room(n int64) (*segment, error) {
 	if s.cur != nil {
-		if seg := s.newest(); seg.end+n <= s.opt.SegmentSize {
+		if seg := s.newest(); seg.end+n <= s.opt.SegmentSize && !s.vanished(seg) {
 			return seg, nil
 		}
 		if err := s.closeNewest(); err != nil {
@@ -146,6 +147,24 @@ func (s *Spool) room(n int64) (*segment, error) {
 		}
 	}
 	return s.roll()
+}
+
+// lookEvery is how often the newest segment is looked for under its name.
+const lookEvery = time.Second
+
+// vanished says that somebody has deleted the newest segment: what is written to it would be gone with its closing.
+func (s *Spool) vanished(seg *segment) bool {
+	now := time.Now()
+	if now.Sub(s.looked) < lookEvery {
+		return false
+	}
+	s.looked = now
+	_, err := s.disk.dirs.Size(s.path(seg))
+	if !errors.Is(err, os.ErrNotExist) {
+		return false
+	}
+	s.log.Error("a file of the spool was deleted while hostd runs: the records in it that no sink has yet are lost; keep other programs, antivirus too, away from data_dir", "segment", seg.name)
+	return true
 }
 
 func (s *Spool) newest() *segment {
@@ -302,7 +321,7 @@ func (s *Spool) needless(now time.Time) *segment {
 		}
 	}
 	young := s.opt.Keep > 0 && now.Sub(unixTime(s.segments[1].made)) < s.opt.Keep
-	if young && (s.opt.KeepSize <= 0 || s.bytes <= s.opt.KeepSize) {
+	if young && !s.low && (s.opt.KeepSize <= 0 || s.bytes <= s.opt.KeepSize) {
 		return nil
 	}
 	return seg

@@ -269,3 +269,35 @@ func TestForgottenSinkHoldsNothing(t *testing.T) {
 		t.Fatalf("%d segments are held", n)
 	}
 }
+
+// A segment that somebody deletes while it is open is noticed, and what comes then is in a file with a name.
+func TestDeletedSegmentIsNoticed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newMemDisk()
+		s := start(t, "data/spool", Options{disk: d.disk()})
+		s.sink(t, "emr")
+		if err := s.put(batch("d", 1, "one")); err != nil {
+			t.Fatal(err)
+		}
+		path := s.path(s.newest())
+		d.mu.Lock()
+		delete(d.names, path)
+		d.mu.Unlock()
+		time.Sleep(2 * lookEvery) // of the bubble's clock
+		if err := s.put(batch("d", 1, "two")); err != nil {
+			t.Fatal(err)
+		}
+		if now := s.path(s.newest()); now == path {
+			t.Fatal("it writes on into a file without a name")
+		}
+		s.stop()
+		after, err := Open("data/spool", Options{disk: d.disk()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer after.Close()
+		if after.Stats().Records != 2 { // counted, and the first is gone
+			t.Fatalf("%+v", after.Stats())
+		}
+	})
+}

@@ -51,8 +51,8 @@ func (o *Options) setDefaults(dir string) {
 	if o.BlobGrace <= 0 {
 		o.BlobGrace = time.Hour
 	}
-	if o.KeepSize <= 0 && o.Cap > 0 {
-		o.KeepSize = max(o.Cap-2*o.SegmentSize, 1)
+	if most := max(o.Cap-2*o.SegmentSize, 1); o.Cap > 0 && (o.KeepSize <= 0 || o.KeepSize > most) {
+		o.KeepSize = most // what is delivered must not keep new records out
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -105,10 +105,11 @@ type Spool struct {
 
 	// The rest belongs to the goroutine of Run.
 	spare  *group
-	sealer *sealer // of the newest segment; nil when it is not sealed
-	sealed []byte  // the group that was sealed last, for its memory
-	cur    file    // the newest segment, nil when the next group begins a new one
-	top    uint32  // highest number that a segment ever had
+	sealer *sealer   // of the newest segment; nil when it is not sealed
+	sealed []byte    // the group that was sealed last, for its memory
+	looked time.Time // when the newest segment was looked for last
+	cur    file      // the newest segment, nil when the next group begins a new one
+	top    uint32    // highest number that a segment ever had
 }
 
 // liveSink is a sink's name and cursor as the program knows them.
@@ -194,7 +195,7 @@ func (s *Spool) writeGroups(ctx context.Context) error {
 // before the reserve is, which writes as much as it can each time.
 const (
 	retryMarks = time.Second
-	retryLow   = 3 * time.Second
+	retryLow   = time.Second
 )
 
 // finish writes the last group and an empty one, which proves to the next Open that all before it was synced.

@@ -93,6 +93,7 @@ type deviceRun struct {
 	open    []*openBatch  // guarded by mu: oldest first; the first one is not answered yet
 	unsent  wire.Answer   // guarded by mu: what the sender goroutine sends next
 	refused bool          // guarded by mu: nothing after it may be acknowledged
+	noRoom  bool          // guarded by mu: the last answer was that there is no room
 	partial bool          // guarded by mu: a message without a position was refused, perhaps the beginning of a batch
 	kick    chan struct{} // capacity 1: unsent has something
 }
@@ -181,7 +182,19 @@ func (d *Device) stream(ctx context.Context, proc *Process) error {
 	}
 	g.Cancel()
 	_ = g.Wait() // its first error is err
+	if r.wasRefused() {
+		err = fmt.Errorf("%w: %w", errNotTaken, err)
+	}
 	return err
+}
+
+// errNotTaken is the end of a stream in which a batch was refused: the device is well, and the host had no room.
+var errNotTaken = errors.New("a batch was not taken")
+
+func (r *deviceRun) wasRefused() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.noRoom
 }
 
 func (d *Device) interval(m sdk.Manifest) time.Duration {
@@ -313,6 +326,7 @@ func (r *deviceRun) answer(o *openBatch, err error) {
 	switch {
 	case at < 0: // refused as late already
 	case err == nil && !r.refused:
+		r.noRoom = false
 		o.stored = true
 		r.acknowledge()
 	default:
@@ -344,6 +358,7 @@ func (r *deviceRun) refuse(o *openBatch, err error) {
 	if errors.As(err, &why) {
 		r.unsent.Reason = why.Reason
 	}
+	r.noRoom = r.unsent.Reason == sdk.ReasonFull || r.unsent.Reason == sdk.ReasonDisk
 	r.kickSender()
 }
 

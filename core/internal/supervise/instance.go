@@ -28,6 +28,7 @@ const (
 const (
 	firstPause   = 500 * time.Millisecond
 	longestPause = 30 * time.Second
+	refusedPause = 2 * time.Second // after a batch that the host could not take
 )
 
 // Status is a snapshot of an Instance.
@@ -119,7 +120,11 @@ func (i *Instance) sessions(ctx context.Context, proc *Process, pause *restarts)
 			return err
 		}
 		i.down(err)
-		if err := pause.wait(ctx); err != nil {
+		wait := pause.wait
+		if errors.Is(err, errNotTaken) {
+			wait = pause.brief
+		}
+		if err := wait(ctx); err != nil {
 			return err
 		}
 	}
@@ -169,6 +174,12 @@ func (i *Instance) set(s State, text string) {
 type restarts struct {
 	pause life.Backoff
 	since time.Time // of the last time up; zero after a failure
+}
+
+// brief is the pause of a device that is well: when the disk has room again, it must not sit out a long one.
+func (r *restarts) brief(ctx context.Context) error {
+	b := life.Backoff{First: refusedPause, Longest: refusedPause}
+	return b.Wait(ctx)
 }
 
 func (r *restarts) up() { r.since = time.Now() }

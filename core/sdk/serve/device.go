@@ -333,11 +333,36 @@ func (s *deviceSession) acked(ctx context.Context, number uint64) error {
 	if n == 0 {
 		return nil
 	}
-	if err := s.h.device.Ack(ctx, next); err != nil {
+	if err := s.inTime(ctx, func(ctx context.Context) error { return s.h.device.Ack(ctx, next) }); err != nil {
 		return err
 	}
 	s.settle(n)
 	return nil
+}
+
+// answerTime is how long a device may take to hear an answer; then it is closed and opened again.
+const answerTime = 15 * time.Second
+
+// inTime calls the author with a deadline, and does not wait for one who does not hear it.
+func (s *deviceSession) inTime(ctx context.Context, call func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	done := make(chan error, 1)
+	s.group.Go("answer", func(context.Context) error {
+		done <- life.Call(func() error { return call(ctx) })
+		return nil
+	})
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done: // it heard the end
+		return err
+	default:
+		return fmt.Errorf("the device has not heard the answer within %s: %w", answerTime, ctx.Err())
+	}
 }
 
 // refused hands the negative answer on. A device that cannot hear it, that has read ahead, or whose batch was sent in

@@ -16,7 +16,7 @@ import (
 const (
 	batchFiles  = 64
 	batchBytes  = 240 << 10
-	refusePause = 5 * time.Second
+	refusePause = time.Second
 )
 
 // folder is the device. Its calls never overlap (window 1); only watch runs beside them, and it touches nothing of this

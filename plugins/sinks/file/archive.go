@@ -245,6 +245,11 @@ func (a *archive) begin() error {
 	next := a.last.next(now)
 	path := filepath.Join(a.dir, next.String())
 	f, err := a.open(path, os.O_CREATE|os.O_EXCL)
+	if errors.Is(err, fs.ErrNotExist) { // the folder was taken away
+		if err = makeDirs(a.dir); err == nil {
+			f, err = a.open(path, os.O_CREATE|os.O_EXCL)
+		}
+	}
 	if errors.Is(err, fs.ErrExist) {
 		a.last = next
 	}

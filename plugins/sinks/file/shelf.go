@@ -31,7 +31,7 @@ type shelf struct {
 
 // Keep returns when the content is on the disk under its name. A permanent error: the host does not have it.
 func (s *shelf) Keep(ctx context.Context, a *sdk.Attachment) error {
-	if s.synced[a.Hash] {
+	if s.synced[a.Hash] && s.there(filepath.Join(s.dir, a.Hash[:2], a.Hash)) {
 		return nil
 	}
 	if len(a.Hash) != 2*sha256.Size || strings.Trim(a.Hash, "0123456789abcdef") != "" {
@@ -49,6 +49,16 @@ func (s *shelf) Keep(ctx context.Context, a *sdk.Attachment) error {
 	}
 	s.synced[a.Hash] = true
 	return nil
+}
+
+// there says whether the file or folder still is: somebody may have put another folder in the archive's place, and then
+// nothing that is remembered holds.
+func (s *shelf) there(path string) bool {
+	_, err := os.Stat(path)
+	if err != nil {
+		clear(s.synced)
+	}
+	return err == nil
 }
 
 func (s *shelf) store(ctx context.Context, a *sdk.Attachment) error {
@@ -72,7 +82,7 @@ func (s *shelf) store(ctx context.Context, a *sdk.Attachment) error {
 // makePlace makes the folder for one attachment. Once in the life of the process it also makes its name durable: the one
 // before may have ended in between.
 func (s *shelf) makePlace(place string) error {
-	if s.synced[place] {
+	if s.synced[place] && s.there(place) {
 		return nil
 	}
 	if err := makeDirs(place); err != nil {
