@@ -1,0 +1,115 @@
+package faults
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// gauges are what a process holds, by its own metrics.
+type gauges struct {
+	goroutines, files float64
+	memory            float64 // bytes, resident
+}
+
+func (g gauges) String() string {
+	return fmt.Sprintf("%.0f goroutines, %.0f open files, %.1f MB", g.goroutines, g.files, g.memory/1e6)
+}
+
+// gauges asks the host once.
+func (c *clinic) gauges() (g gauges, err error) {
+	body, err := c.ask("/metrics")
+	if err != nil {
+		return g, err
+	}
+	for line := range strings.Lines(string(body)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		into := map[string]*float64{
+			"go_goroutines": &g.goroutines, "process_open_fds": &g.files, "process_resident_memory_bytes": &g.memory,
+		}[name]
+		if into == nil {
+			continue
+		}
+		if *into, err = strconv.ParseFloat(value, 64); err != nil {
+			return g, err
+		}
+	}
+	if g.goroutines == 0 || g.files == 0 || g.memory == 0 {
+		return g, fmt.Errorf("metrics lack one of three: %s", g)
+	}
+	return g, nil
+}
+
+// atRest asks the host for a while and gives the median of each, for something is always just being opened or closed.
+func (c *clinic) atRest(long time.Duration) gauges {
+	c.t.Helper()
+	var list []gauges
+	for end := time.Now().Add(long); time.Now().Before(end); time.Sleep(look) {
+		g, err := c.gauges()
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		list = append(list, g)
+	}
+	return gauges{median(list, goroutines), median(list, files), median(list, memory)}
+}
+
+func goroutines(g gauges) float64 { return g.goroutines }
+func files(g gauges) float64      { return g.files }
+func memory(g gauges) float64     { return g.memory }
+
+func median(list []gauges, of func(gauges) float64) float64 {
+	var values []float64
+	for _, g := range list {
+		values = append(values, of(g))
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
+}
+
+// plugin gives the process of the host's plugin of that name; 0 where there is none.
+func (c *clinic) plugin(name string) int {
+	c.t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, s := range stats {
+		text, err := os.ReadFile(s)
+		if err != nil {
+			continue // it ended meanwhile
+		}
+		// pid (name) state ppid ...; see proc(5)
+		head, rest, _ := strings.Cut(string(text), ") ")
+		f := strings.Fields(rest)
+		if len(f) < 2 || f[1] != strconv.Itoa(c.cmd.Process.Pid) || f[0] == "Z" {
+			continue
+		}
+		if pid, comm, _ := strings.Cut(head, " ("); comm == name {
+			n, _ := strconv.Atoi(pid)
+			return n
+		}
+	}
+	return 0
+}
+
+// killPlugin kills a plugin and waits until the host has another one up.
+func (c *clinic) killPlugin(name string) {
+	c.t.Helper()
+	pid := c.plugin(name)
+	if pid == 0 {
+		c.t.Fatalf("there is no process of plugin %s", name)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		c.t.Fatal(err)
+	}
+	c.eventually("plugin "+name+" is started again", patience, func() bool {
+		now := c.plugin(name)
+		return now != 0 && now != pid
+	})
+}

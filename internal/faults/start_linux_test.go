@@ -1,0 +1,51 @@
+package faults
+
+import (
+	"flag"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+var starts = flag.Int("starts", 3, "of TestStart: how often the host is started")
+
+const (
+	startBacklog = 10_000
+	startGoal    = 2 * time.Second // p99 from the start of the process to its ready line
+)
+
+const backlogged = `
+devices:
+  - {name: wit, plugin: witness, settings: {journal: %q, rate: 0, last: %d, size: 600}}
+sinks:
+  - {name: archive, plugin: file, settings: {dir: archive}}
+`
+
+// TestStart measures how long the host takes from its start to its ready line while 10,000 records wait for a sink that is
+// away: a file stands where its folder should be. Every other time the host before it was killed.
+func TestStart(t *testing.T) {
+	seeded(t)
+	c := newClinic(t)
+	c.write("archive", "in the way of the sink's folder")
+	c.configure(fmt.Sprintf(backlogged, c.path("wit.journal"), startBacklog))
+	c.start()
+	full := func(s *status) bool { return s.sink("archive").Backlog == startBacklog }
+	c.until("the backlog is there", full)
+	var times []time.Duration
+	for n := range *starts {
+		if n%2 == 0 {
+			c.kill()
+		} else {
+			c.stop()
+		}
+		times = append(times, c.start())
+		c.until("the backlog is kept", full)
+	}
+	slices.Sort(times)
+	p99 := times[min(len(times)*99/100, len(times)-1)]
+	t.Logf("%d starts with %d records waiting: p50 %s, p99 %s", len(times), startBacklog, times[len(times)/2], p99)
+	if p99 > startGoal {
+		t.Errorf("p99 of the start is %s, the goal is %s", p99, startGoal)
+	}
+}
