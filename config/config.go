@@ -27,7 +27,8 @@ type Config struct {
 	Sinks             []Sink   `yaml:"sinks"`
 	Routes            []Route  `yaml:"routes"` // none: everything to every sink
 
-	marks marks // where each key was written
+	marks marks           // where each key was written
+	bad   map[string]bool // keys that have a fault already
 }
 
 // Plugins says where binaries are found and which may run.

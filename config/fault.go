@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,6 +62,24 @@ func (f Faults) err() error {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Key, b.Key), cmp.Compare(a.Text, b.Text))
 	})
 	return slices.Compact(f)
+}
+
+// Join puts the faults of several errors into one list. An error that is no Faults comes back joined as it is.
+func Join(list ...error) error {
+	var all Faults
+	var others []error
+	for _, err := range list {
+		var f Faults
+		if errors.As(err, &f) {
+			all = append(all, f...)
+		} else if err != nil {
+			others = append(others, err)
+		}
+	}
+	if len(others) == 0 {
+		return all.err()
+	}
+	return errors.Join(append(others, all.err())...)
 }
 
 // mark is where a key was written, and how.

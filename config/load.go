@@ -45,7 +45,8 @@ type loader struct {
 	layers *koanf.Koanf
 }
 
-// Load reads, merges and validates. The error is Faults, with everything that is wrong at once.
+// Load reads, merges and validates. The error is Faults, with everything that is wrong at once. The Config that comes with
+// them, if one does, is for CheckPlugins alone, so that its faults can be told in the same breath; see Join.
 func Load(o Options) (*Config, error) {
 	l := newLoader(o.Env)
 	for i, f := range o.Files {
@@ -210,10 +211,8 @@ func (l *loader) finish() (*Config, error) {
 	}
 	c.fill()
 	*l.faults = append(*l.faults, c.check(l.bad)...)
-	if err := l.faults.err(); err != nil {
-		return nil, err
-	}
-	return c, nil
+	c.bad = l.bad
+	return c, l.faults.err()
 }
 
 // fill gives entries of lists their defaults, and max_idle its own.

@@ -18,7 +18,7 @@ var ErrUnchecked = errors.New("plugin could not be asked")
 // against it. Known are the names of the plugins that there are, for hints. It belongs to loading: it must be called
 // before the Config is published. The error is Faults.
 func (c *Config) CheckPlugins(role func(plugin string) (sdk.Manifest, error), known []string) error {
-	p := &pluginChecker{checker: checker{c: c}, role: role, known: known, asked: map[string]answer{}}
+	p := &pluginChecker{checker: checker{c: c, bad: c.bad}, role: role, known: known, asked: map[string]answer{}}
 	for i := range c.Devices {
 		p.entry(element("devices", i), c.Devices[i].Plugin, sdk.RoleDevice, c.Devices[i].Settings)
 	}
@@ -50,8 +50,11 @@ func (p *pluginChecker) ask(plugin string) (sdk.Manifest, error) {
 }
 
 func (p *pluginChecker) entry(at, plugin string, want sdk.Role, settings map[string]any) {
-	m, err := p.ask(plugin)
 	key := at + ".plugin"
+	if p.bad[at] || p.bad[key] || !pluginName.MatchString(plugin) {
+		return // it has a fault already
+	}
+	m, err := p.ask(plugin)
 	switch {
 	case errors.Is(err, ErrUnchecked):
 	case err != nil:

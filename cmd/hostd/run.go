@@ -30,9 +30,9 @@ const gcPercent = 50
 // run is the daemon: the first signal, a stop over HTTP or the end of ctx drains it, a second signal ends it at once.
 func (c *cli) run(ctx context.Context) error {
 	started := time.Now()
-	cfg, err := c.load()
-	if err != nil {
-		return err
+	cfg, faults := c.load()
+	if cfg == nil {
+		return faults
 	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
@@ -42,7 +42,7 @@ func (c *cli) run(ctx context.Context) error {
 		return err
 	}
 	defer release()
-	if err := host.CheckPlugins(ctx, cfg); err != nil {
+	if err := config.Join(faults, host.CheckPlugins(ctx, cfg)); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -70,9 +70,9 @@ func (c *cli) checkCommand() *cobra.Command {
 }
 
 func (c *cli) check(ctx context.Context, show bool) error {
-	cfg, err := c.load()
-	if err != nil {
-		return c.verdict(err, nil)
+	cfg, loaded := c.load()
+	if cfg == nil {
+		return c.verdict(loaded, nil)
 	}
 	if show {
 		if _, err := fmt.Fprint(c.out, cfg.Redacted()); err != nil {
@@ -85,6 +85,7 @@ func (c *cli) check(ctx context.Context, show bool) error {
 	}
 	defer release()
 	faults, environment := host.Check(ctx, cfg)
+	faults = config.Join(loaded, faults)
 	if faults != nil || environment != nil || c.json {
 		return c.verdict(faults, environment)
 	}

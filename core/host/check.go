@@ -120,6 +120,7 @@ func (d *describer) all(ctx context.Context, c *config.Config) {
 	for i := range c.Sinks {
 		d.names = append(d.names, c.Sinks[i].Plugin)
 	}
+	d.names = slices.DeleteFunc(d.names, func(n string) bool { return n == "" || filepath.Base(n) != n }) // faults, told elsewhere
 	slices.Sort(d.names)
 	d.names = slices.Compact(d.names)
 	ctx, cancel := context.WithTimeout(ctx, describeTime)
