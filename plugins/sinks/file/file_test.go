@@ -607,3 +607,39 @@ func BenchmarkWrite(b *testing.B) {
 		})
 	}
 }
+
+// TestFolderThatIsExchanged: somebody puts an empty folder, or none, in the archive's place. What is remembered of the
+// old one must not count, and what comes is whole.
+func TestFolderThatIsExchanged(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a folder with an open file cannot be removed")
+	}
+	for name, empty := range map[string]bool{"an empty folder": true, "no folder": false} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.open(nil)
+			a := r.blob("image")
+			records := batch("1")
+			records[0].Attachments = []sdk.Attachment{a}
+			if err := r.sink.Write(context.Background(), records); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.RemoveAll(r.dir); err != nil {
+				t.Fatal(err)
+			}
+			if empty {
+				if err := os.Mkdir(r.dir, 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			records[0].ID = "2"
+			if err := r.sink.Write(context.Background(), records); err != nil {
+				t.Fatal(err)
+			}
+			r.wantIDs("2")
+			if got := r.text(filepath.Join(r.dir, attachmentDir, a.Hash[:2], a.Hash)); got != "image" {
+				t.Errorf("the attachment has %q", got)
+			}
+		})
+	}
+}
