@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -53,6 +54,9 @@ func (c *cli) examsCommand() *cobra.Command {
 			cfg, err := c.load()
 			if err != nil {
 				return err
+			}
+			if limit < 1 {
+				return usage{errors.New("--limit must be 1 at least")}
 			}
 			list, err := host.Exams(cmd.Context(), cfg, limit)
 			if err != nil {

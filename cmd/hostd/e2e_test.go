@@ -43,6 +43,7 @@ func TestCases(t *testing.T) {
 				return len(done) == len(fed) && sink(s, "emr").Backlog == 0 && sink(s, "archive").Backlog == 0
 			})
 			got, failed := c.archived(), c.below("in", "failed/*.xml", "*/failed/*.xml")
+			c.showsRejects(len(failed))
 			c.stop()
 			compare(t, filepath.Join(dir, "want.jsonl"), got)
 			compare(t, filepath.Join(dir, "failed.txt"), failed)
@@ -52,6 +53,23 @@ func TestCases(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// showsRejects wants so many inputs that could not be read, each of which can be looked at.
+func (c *clinic) showsRejects(want int) {
+	c.t.Helper()
+	var list []struct {
+		Seq    uint64            `json:"seq"`
+		Labels map[string]string `json:"labels"`
+	}
+	if err := json.Unmarshal([]byte(c.must("dead", "list", "--rejects", "--json")), &list); err != nil || len(list) != want {
+		c.t.Fatalf("%d rejects, want %d, %v", len(list), want, err)
+	}
+	for _, r := range list {
+		if out := c.must("dead", "show", fmt.Sprint(r.Seq), "--patient-data"); r.Labels["reason"] == "" || !strings.Contains(out, r.Labels["reason"]) {
+			c.t.Errorf("reject %d: %+v\n%s", r.Seq, r, out)
+		}
 	}
 }
 

@@ -208,7 +208,7 @@ func masked(data []byte) json.RawMessage {
 // ErrNoRecord is a record that is not in the spool, or not any more.
 var ErrNoRecord = errors.New("there is no such record")
 
-// ShowDead gives the record of a dead letter. With reveal its patient's data are in it, and the audit says so.
+// ShowDead gives the record of a dead letter, or an input that could not be read, by its number. With reveal its patient's data are in it, and the audit says so.
 func ShowDead(ctx context.Context, c *config.Config, a DeadArgs, reveal bool) (Record, error) {
 	i, err := inspect(c)
 	if err != nil {
@@ -227,6 +227,25 @@ func ShowDead(ctx context.Context, c *config.Config, a DeadArgs, reveal bool) (R
 			}
 		}
 		return recordOf(spool.Ref{Seq: l.Seq, Device: l.Device, Received: l.Received.UnixNano(), Payload: l.Payload}, reveal)
+	}
+	return showReject(ctx, c, i, a, reveal)
+}
+
+// showReject gives an input that no decoder could read: it is a record, and no dead letter.
+func showReject(ctx context.Context, c *config.Config, i *spool.Inspection, a DeadArgs, reveal bool) (Record, error) {
+	if len(a.Seqs) != 1 {
+		return Record{}, ErrNoRecord
+	}
+	for f, err := range i.Find(ctx, spool.Lookup{Seq: a.Seqs[0], Kind: sdk.KindReject}) {
+		if err != nil {
+			return Record{}, err
+		}
+		if reveal {
+			if err := note(ctx, c, NoteArgs{By: a.By, What: "dead.show", Args: a}); err != nil {
+				return Record{}, err
+			}
+		}
+		return recordOf(f.Ref, reveal)
 	}
 	return Record{}, ErrNoRecord
 }

@@ -32,9 +32,8 @@ type SegmentReport struct {
 	Sealed   bool      `json:"sealed"`
 }
 
-// Inspect reads the names and heads of the files in the spool's folder. Of opt only Key, Log, Blobs, IndexKey
-// and Describe count. ErrKey: something
-// is sealed, and Key is not its key.
+// Inspect reads the names and heads of the files in the spool's folder. Of opt only Key, Log, Blobs, IndexKey and Describe
+// count. ErrKey: something is sealed, and Key is not its key.
 func Inspect(dir string, opt Options) (*Inspection, error) {
 	opt.setDefaults(dir)
 	s := &Spool{dir: dir, opt: opt, disk: opt.disk, log: opt.Log}
@@ -43,6 +42,11 @@ func Inspect(dir string, opt Options) (*Inspection, error) {
 	files, err := s.list()
 	if err != nil {
 		return nil, fmt.Errorf("inspect spool: %w", err)
+	}
+	for n := range files[:max(len(files)-1, 0)] {
+		if next := files[n+1]; next.snap != nil && next.prev == files[n].num {
+			files[n].size = min(files[n].size, next.prevEnd) // behind it is what a crash left torn
+		}
 	}
 	return &Inspection{s: s, files: files}, nil
 }

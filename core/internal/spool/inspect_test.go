@@ -65,6 +65,40 @@ func TestInspectionBesideARunningSpool(t *testing.T) {
 	}
 }
 
+// What a crash left torn at the end of a segment is no damage once the next segment says where the log goes on.
+func TestVerifyPassesOverATornEnd(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	s := start(t, dir, Options{})
+	s.sink(t, "emr")
+	if err := s.put(batch("ark-1", 1, "some record")); err != nil {
+		t.Fatal(err)
+	}
+	path := s.path(s.newest())
+	s.stop()
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Write(append([]byte("hSp1 torn"), make([]byte, 600)...)); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	s = start(t, dir, Options{})
+	if err := s.put(batch("ark-1", 1, "another")); err != nil {
+		t.Fatal(err)
+	}
+	s.stop()
+	i, err := Inspect(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for r, err := range i.Verify() {
+		if err != nil || r.Damaged != 0 {
+			t.Errorf("%+v, %v", r, err)
+		}
+	}
+}
+
 func TestVerifyFindsDamage(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "spool")
 	s := start(t, dir, Options{})
