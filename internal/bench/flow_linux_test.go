@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -35,7 +37,7 @@ func BenchmarkFlow(b *testing.B) {
 	var all []flow
 	for b.Loop() {
 		disk := diskRate(b, parent)
-		f := runFlow(b, inside(b, parent))
+		f := runFlow(b, inside(b, parent), "")
 		b.Logf("%d records in %.2f s, others %.0f %% of the machine, disk %.0f MB/s, load %s",
 			*records, f.took.Seconds(), f.others, disk, f.loadavg)
 		all = append(all, f)
@@ -57,6 +59,41 @@ func BenchmarkFlow(b *testing.B) {
 	for unit, v := range add {
 		b.ReportMetric(v, unit)
 	}
+}
+
+// BenchmarkSealing is the flow with a sealed spool beside the flow with a plain one, turn by turn in the same minutes. The
+// ratios are of the medians: sealed to plain.
+func BenchmarkSealing(b *testing.B) {
+	program(b)
+	parent := workDir(b)
+	key := filepath.Join(parent, "key")
+	if err := os.WriteFile(key, []byte(strings.Repeat("5c", 32)), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	defer os.Remove(key)
+	var rates, costs [2][]float64
+	for b.Loop() {
+		for i, more := range [2]string{"", fmt.Sprintf("\nspool: {seal: true, key: \"${file:%s}\"}", key)} {
+			f := runFlow(b, inside(b, parent), more)
+			cpu := 0.0
+			for _, u := range f.family {
+				cpu += u.cpu * 1e6 / float64(*records)
+			}
+			rates[i] = append(rates[i], float64(*records)/f.took.Seconds())
+			costs[i] = append(costs[i], cpu)
+			b.Logf("sealed %t: %.0f records/s, %.2f CPU s/M, others %.0f %% of the machine", i == 1, rates[i][len(rates[i])-1], cpu, f.others)
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(median(rates[0]), "plain-records/s")
+	b.ReportMetric(median(rates[1]), "sealed-records/s")
+	b.ReportMetric(median(rates[1])/median(rates[0]), "rate-ratio")
+	b.ReportMetric(median(costs[1])/median(costs[0]), "cpu-ratio")
+}
+
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
 }
 
 // diskRate is what the disk takes by itself: blocks appended, each synced, in MB/s.
@@ -81,11 +118,12 @@ func diskRate(b *testing.B, dir string) float64 {
 	return diskBlock * diskBlocks / 1e6 / time.Since(from).Seconds()
 }
 
-func runFlow(b *testing.B, dir string) (f flow) {
+// runFlow is one round in dir; more is added to the host's configuration.
+func runFlow(b *testing.B, dir, more string) (f flow) {
 	b.Helper()
 	out := filepath.Join(dir, "out")
 	before := machineNow(b)
-	h := start(b, dir, fmt.Sprintf(`
+	h := start(b, dir, more+fmt.Sprintf(`
 devices: [{name: gen, plugin: generator, settings: {count: %d, rate: 0, size: 1024}}]
 sinks: [{name: lines, plugin: file, settings: {dir: %q}}]
 `, *records, out))
