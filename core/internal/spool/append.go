@@ -24,7 +24,10 @@ type Batch struct {
 	Term        uint64 // what Term said when the batch was sent; 0: it may be stored after a failure, too
 }
 
-const maxPosition = 4 << 10
+const (
+	maxPosition = 4 << 10
+	frameRoom   = headerSize + sealedExtra // what a frame takes beside its payload, at most
+)
 
 // Term is the number of the time without a failed group, 1 and up. A device that sends on before it has its answers
 // notes the term first: when storing fails, a batch of the old term is refused with ErrTerm, so that none is stored whose
@@ -40,9 +43,9 @@ func (b *Batch) size() (int, error) {
 	if len(b.Device) == 0 || len(b.Device) > maxName || len(b.Position) > maxPosition {
 		return 0, fmt.Errorf("append batch: device name of %d bytes, position of %d: %w", len(b.Device), len(b.Position), ErrTooLarge)
 	}
-	n := headerSize + len(b.Position)
+	n := frameRoom + len(b.Position)
 	for i := range b.Records {
-		n += headerSize + len(b.Records[i].Payload)
+		n += frameRoom + len(b.Records[i].Payload)
 	}
 	if n > maxPayload {
 		return 0, fmt.Errorf("append batch: %d bytes: %w", n, ErrTooLarge)
@@ -53,8 +56,10 @@ func (b *Batch) size() (int, error) {
 // group is what one fsync puts on the disk.
 type group struct {
 	buf   []byte
-	next  uint64 // seq after its last record
-	size  int64  // on the disk
+	roomy bool     // its frames have room for sealing
+	plain [][]byte // payloads of the roomy frames that are no records, which the state needs
+	by    *sealer  // who has sealed it; nil: nobody
+	next  uint64   // seq after its last record
 	dones []func(error)
 	full  chan struct{} // closed when the group is taken; made by the first Append that waits for it
 }
@@ -64,8 +69,46 @@ func (g *group) reset(limit int) {
 		g.buf = nil // one large batch must not hold its memory for ever
 	}
 	g.buf = g.buf[:0]
+	clear(g.plain)
 	clear(g.dones)
-	g.dones, g.full = g.dones[:0], nil
+	g.plain, g.dones, g.full, g.by = g.plain[:0], g.dones[:0], nil, nil
+}
+
+// add appends a frame. The payload must stay as it is until the group is done.
+func (g *group) add(h header, payload []byte) {
+	if !g.roomy {
+		g.buf = appendFrame(g.buf, h, payload)
+		return
+	}
+	g.buf = appendRoomy(g.buf, h, payload)
+	if h.kind != kindRecord {
+		g.plain = append(g.plain, payload)
+	}
+}
+
+// each calls do with the frames and their plain payloads; the payloads of sealed records are as they were sealed.
+func (g *group) each(do func(h header, payload []byte)) {
+	plain := g.plain
+	for at := 0; at < len(g.buf); {
+		h := loadHeader(g.buf[at:])
+		end := at + headerSize + int(h.length)
+		payload := g.buf[at+headerSize : end]
+		if g.roomy && h.kind != kindRecord && h.kind != kindTrailer {
+			payload, plain = plain[0], plain[1:]
+		}
+		do(h, payload)
+		at = end
+	}
+}
+
+// addName writes a name twice, so that no single damaged byte loses it.
+func (g *group) addName(k kind, n int, name string) {
+	if name == "" {
+		return
+	}
+	for range 2 {
+		g.add(header{kind: k, num: uint32(n)}, []byte(name))
+	}
 }
 
 // Append hands a batch over and returns; done is called with nil after its fsync, or with the reason why nothing of it
@@ -126,11 +169,11 @@ func (s *Spool) offer(b *Batch, size int, now int64, done func(error)) (full cha
 		if r := b.Records[i].received; r != 0 {
 			h.a, h.flags = uint64(r), flagCopy
 		}
-		g.buf = appendFrame(g.buf, h, b.Records[i].Payload)
+		g.add(h, b.Records[i].Payload)
 		s.next++
 	}
 	if b.HasPosition {
-		g.buf = appendFrame(g.buf, header{kind: kindPosition, num: n, a: 1}, b.Position)
+		g.add(header{kind: kindPosition, num: n, a: 1}, b.Position)
 	}
 	s.joined(g, done)
 	return nil, nil
@@ -184,7 +227,7 @@ func (s *Spool) forget(name string, done func(error)) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	s.gather.buf = appendFrame(s.gather.buf, header{kind: kindPosition, num: n}, nil)
+	s.gather.add(header{kind: kindPosition, num: n}, nil)
 	s.joined(s.gather, done)
 	return true, nil
 }
@@ -196,7 +239,7 @@ func (s *Spool) take(next *group) *group {
 	g := s.gather
 	s.gather = next
 	if g == nil {
-		return &group{}
+		return &group{roomy: s.opt.Seal}
 	}
 	g.next = s.next
 	if g.full != nil {
@@ -205,7 +248,7 @@ func (s *Spool) take(next *group) *group {
 	}
 	for i, name := range s.devices {
 		if i >= len(s.state.devices) || s.state.devices[i].name == "" {
-			g.buf = appendName(g.buf, kindDevice, i, name)
+			g.addName(kindDevice, i, name)
 		}
 	}
 	for i := range s.sinks {
@@ -215,21 +258,12 @@ func (s *Spool) take(next *group) *group {
 			known = s.state.sinks[i]
 		}
 		if known.name != k.name {
-			g.buf = appendName(g.buf, kindSink, i, k.name)
+			g.addName(kindSink, i, k.name)
 		}
 		if known.cursor != k.cursor || known.settled != k.settled || known.died != k.died || known.lost != k.lost {
 			h := header{kind: kindSettle, num: uint32(i), seq: k.cursor, a: k.settled, b: k.lost}
-			g.buf = appendFrame(g.buf, h, binary.AppendUvarint(nil, k.died))
+			g.add(h, binary.AppendUvarint(nil, k.died))
 		}
 	}
 	return g
-}
-
-// appendName writes a name twice, so that no single damaged byte loses it.
-func appendName(buf []byte, k kind, n int, name string) []byte {
-	if name == "" {
-		return buf
-	}
-	h := header{kind: k, num: uint32(n)}
-	return appendFrame(appendFrame(buf, h, []byte(name)), h, []byte(name))
 }

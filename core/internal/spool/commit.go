@@ -67,7 +67,7 @@ func (s *Spool) endTerm() []func(error) {
 	s.term++
 	g := s.gather
 	behind := g.dones
-	g.buf, g.dones = g.buf[:0], nil
+	g.buf, g.plain, g.dones = g.buf[:0], nil, nil
 	if g.full != nil {
 		close(g.full)
 		g.full = nil
@@ -89,26 +89,27 @@ func (s *Spool) write(g *group) error {
 			}
 			continue
 		}
-		whole := s.finished(g, seg)
-		g.size = int64(len(whole))
-		if err = s.put(seg, whole); err == nil || isFull(err) {
+		if err = g.finish(seg, s.sealer); err != nil {
+			return err
+		}
+		if err = s.put(seg, g.buf); err == nil || isFull(err) {
 			return err
 		}
 	}
 	return err
 }
 
-// finished is the group as it stands in the segment: sealed where the segment is, with checksums and trailer.
-func (s *Spool) finished(g *group, seg *segment) []byte {
-	if s.sealer == nil {
-		g.buf = seal(g.buf, seg.salt, g.next)
-		return g.buf
+// finish makes the group what it is in the segment: sealed where the segment is, with checksums and trailer. A group that
+// is finished once more, for another segment, is sealed with that one's key.
+func (g *group) finish(seg *segment, by *sealer) (err error) {
+	if g.by != nil {
+		err = g.by.undo(g.buf)
 	}
-	s.sealed = seal(s.sealer.all(s.sealed[:0], g.buf), seg.salt, g.next)
-	if cap(s.sealed) > 2*s.opt.GroupSize+maxPosition {
-		defer func() { s.sealed = nil }() // one large batch must not hold its memory for ever
+	if g.by = by; by != nil {
+		by.inPlace(g.buf)
 	}
-	return s.sealed
+	g.buf = seal(g.buf, seg.salt, g.next)
+	return err
 }
 
 // put writes buf at the end of the segment and syncs it.
@@ -250,15 +251,10 @@ func (s *Spool) publish(g *group) {
 	var before [maxSinks]sinkState
 	copy(before[:], s.state.sinks)
 	first := s.state.next
-	for at := 0; at < len(g.buf); {
-		h := loadHeader(g.buf[at:])
-		end := at + headerSize + int(h.length)
-		s.state.apply(h, g.buf[at+headerSize:end], true)
-		at = end
-	}
+	g.each(func(h header, payload []byte) { s.state.apply(h, payload, true) })
 	s.state.next = max(s.state.next, g.next)
-	seg.end += g.size
-	s.bytes += g.size
+	seg.end += int64(len(g.buf))
+	s.bytes += int64(len(g.buf))
 	seg.last = s.state.next - 1
 	for i := range s.state.sinks {
 		if k := &s.state.sinks[i]; k.last != before[i].last {

@@ -58,17 +58,22 @@ type header struct {
 
 // appendFrame appends a frame whose header checksum is missing: seal adds it when the file, and so the salt, is known.
 func appendFrame(dst []byte, h header, payload []byte) []byte {
+	h.length, h.sum = uint32(len(payload)), crc32.Checksum(payload, castagnoli)
+	return append(appendHeader(dst, h), payload...)
+}
+
+func appendHeader(dst []byte, h header) []byte {
 	var b [headerSize]byte
 	binary.LittleEndian.PutUint32(b[0:], magic)
 	b[4], b[5] = byte(h.kind), h.flags
 	binary.LittleEndian.PutUint16(b[6:], version)
-	binary.LittleEndian.PutUint32(b[8:], uint32(len(payload)))
+	binary.LittleEndian.PutUint32(b[8:], h.length)
 	binary.LittleEndian.PutUint32(b[12:], h.num)
 	binary.LittleEndian.PutUint64(b[16:], h.seq)
 	binary.LittleEndian.PutUint64(b[24:], h.a)
 	binary.LittleEndian.PutUint64(b[32:], h.b)
-	binary.LittleEndian.PutUint32(b[40:], crc32.Checksum(payload, castagnoli))
-	return append(append(dst, b[:]...), payload...)
+	binary.LittleEndian.PutUint32(b[40:], h.sum)
+	return append(dst, b[:]...)
 }
 
 // seal writes the header checksums of all frames of buf for a file with that salt, and appends the group's trailer.

@@ -133,6 +133,7 @@ type place struct {
 	*segment
 	end  int64
 	full bool
+	most int64 // records in it, at most; 0: unknown
 }
 
 // indexes makes and reads the index files of a spool.
@@ -329,8 +330,13 @@ func (x *indexes) save(p place, t *table) error {
 	if err != nil {
 		return err
 	}
-	b := append(append(t.head.encode(), t.rows...), t.named...)
-	_, err = f.WriteAt(b, 0)
+	off := int64(0)
+	for _, b := range [...][]byte{t.head.encode(), t.rows, t.named} {
+		if err == nil {
+			_, err = f.WriteAt(b, off)
+			off += int64(len(b))
+		}
+	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return errors.Join(err, x.disk.Remove(path))
 	}
@@ -350,7 +356,7 @@ func (x *indexes) scan(ctx context.Context, p place) (*table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open segment: %w", err)
 	}
-	t := &table{head: x.wanted(p)}
+	t := &table{head: x.wanted(p), rows: make([]byte, 0, p.most*rowSize)}
 	c := scanner{src: src, salt: p.salt, end: p.end, stubborn: true, master: x.master, aead: p.aead}
 	c.bad = func(r span) {
 		if p.full || !c.short || r.to < p.end { // the end of a file that another process writes may be on its way

@@ -12,10 +12,20 @@ func (s *Spool) places() []place {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := make([]place, len(s.segments))
-	for i, seg := range s.segments {
-		list[i] = place{segment: seg, end: seg.end, full: i < len(s.segments)-1}
+	for i := range s.segments {
+		list[i] = s.place(i)
 	}
 	return list
+}
+
+// place is called with mu held.
+func (s *Spool) place(i int) place {
+	seg := s.segments[i]
+	p := place{segment: seg, end: seg.end, full: i < len(s.segments)-1}
+	if i > 0 {
+		p.most = int64(min(uint64(seg.end/headerSize), seg.last-s.segments[i-1].last))
+	}
+	return p
 }
 
 // restFactor is how much longer the making of index files rests than it works: intake shares the processors with it.
@@ -67,7 +77,7 @@ func (s *Spool) unindexed() (place, bool) {
 	for i := len(s.segments) - 2; i >= 0; i-- {
 		if seg := s.segments[i]; !seg.indexed {
 			seg.indexed = true
-			return place{segment: seg, end: seg.end, full: true}, true
+			return s.place(i), true
 		}
 	}
 	return place{}, false

@@ -31,6 +31,7 @@ type sealer struct {
 	aead    cipher.AEAD
 	salt    uint32
 	counter uint64 // of the nonces; the data key is used by this process for this file alone
+	bound   []byte // memory for the additional data
 }
 
 // newSealer makes a data key, and the frame that holds it.
@@ -100,33 +101,66 @@ func bound(dst []byte, salt uint32, h *header) []byte {
 	return dst
 }
 
+// appendRoomy appends a frame with room for sealing: the payload stands where its ciphertext will. An empty payload needs none.
+func appendRoomy(dst []byte, h header, payload []byte) []byte {
+	if len(payload) == 0 {
+		return appendFrame(dst, h, nil)
+	}
+	var room [tagSize]byte
+	h.flags |= flagSealed
+	h.length = uint32(len(payload) + sealedExtra)
+	dst = append(append(appendHeader(dst, h), room[:nonceSize]...), payload...)
+	return append(dst, room[:]...)
+}
+
 // all appends to dst the frames of plain with their payloads sealed, without header checksums.
 func (s *sealer) all(dst, plain []byte) []byte {
-	dst = slices.Grow(dst, len(plain)+len(plain)/headerSize*4)
-	aad := make([]byte, 0, 64) // once for all frames: it escapes
+	start := len(dst)
 	for at := 0; at < len(plain); {
 		h := loadHeader(plain[at:])
-		end := at + headerSize + int(h.length)
-		payload := plain[at+headerSize : end]
-		at = end
-		if len(payload) == 0 {
-			dst = append(dst, plain[end-headerSize:end]...)
-			continue
-		}
-		h.flags |= flagSealed
-		start := len(dst)
-		dst = append(dst, plain[end-headerSize-len(payload):end-len(payload)]...)
-		s.counter++
-		dst = binary.LittleEndian.AppendUint64(append(dst, 0, 0, 0, 0), s.counter)
-		nonce := dst[len(dst)-nonceSize:]
-		aad = bound(aad[:0], s.salt, &h)
-		dst = s.aead.Seal(dst, nonce, payload, aad)
-		sealed := dst[start+headerSize:]
-		dst[start+5] = h.flags
-		binary.LittleEndian.PutUint32(dst[start+8:], uint32(len(sealed)))
-		binary.LittleEndian.PutUint32(dst[start+40:], crc32.Checksum(sealed, castagnoli))
+		from := at + headerSize
+		at = from + int(h.length)
+		dst = appendRoomy(dst, h, plain[from:at])
 	}
+	s.inPlace(dst[start:])
 	return dst
+}
+
+// inPlace seals the payloads of roomy frames where they stand.
+func (s *sealer) inPlace(buf []byte) {
+	s.each(buf, func(h header, frame []byte) {
+		sealed := frame[headerSize:]
+		s.counter++
+		binary.LittleEndian.PutUint32(sealed, 0)
+		binary.LittleEndian.PutUint64(sealed[4:], s.counter)
+		plain := sealed[nonceSize : len(sealed)-tagSize]
+		s.bound = bound(s.bound[:0], s.salt, &h)
+		s.aead.Seal(plain[:0], sealed[:nonceSize], plain, s.bound)
+		binary.LittleEndian.PutUint32(frame[40:], crc32.Checksum(sealed, castagnoli))
+	})
+}
+
+// undo makes what inPlace has sealed plain again.
+func (s *sealer) undo(buf []byte) (err error) {
+	s.each(buf, func(h header, frame []byte) {
+		sealed := frame[headerSize:]
+		s.bound = bound(s.bound[:0], s.salt, &h)
+		if _, bad := s.aead.Open(sealed[nonceSize:nonceSize], sealed[:nonceSize], sealed[nonceSize:], s.bound); bad != nil {
+			err = bad
+		}
+	})
+	return err
+}
+
+func (s *sealer) each(buf []byte, do func(h header, frame []byte)) {
+	for at := 0; at < len(buf); {
+		h := loadHeader(buf[at:])
+		end := at + headerSize + int(h.length)
+		if h.flags&flagSealed != 0 {
+			do(h, buf[at:end])
+		}
+		at = end
+	}
 }
 
 // unseal appends the plain payload of a sealed frame to dst; false means that it is not what was sealed.

@@ -106,7 +106,6 @@ type Spool struct {
 	// The rest belongs to the goroutine of Run.
 	spare  *group
 	sealer *sealer   // of the newest segment; nil when it is not sealed
-	sealed []byte    // the group that was sealed last, for its memory
 	looked time.Time // when the newest segment was looked for last
 	cur    file      // the newest segment, nil when the next group begins a new one
 	top    uint32    // highest number that a segment ever had
@@ -129,7 +128,7 @@ func Open(dir string, opt Options) (*Spool, error) {
 	s := &Spool{
 		dir: dir, opt: opt, disk: opt.disk, log: opt.Log,
 		wake: make(chan struct{}, 1), marks: make(chan struct{}, 1), filled: make(chan struct{}, 1), opened: time.Now(),
-		term: 1, gather: &group{}, spare: &group{}, byName: map[string]uint32{},
+		term: 1, gather: &group{roomy: opt.Seal}, spare: &group{roomy: opt.Seal}, byName: map[string]uint32{},
 	}
 	for _, d := range []string{dir, filepath.Join(dir, deadDir), filepath.Join(dir, quarantineDir), opt.Blobs} {
 		if err := s.disk.dirs.Make(d); err != nil {
