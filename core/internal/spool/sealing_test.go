@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -18,6 +19,40 @@ func TestSealedSpoolSurvivesPowerCuts(t *testing.T) {
 		if err := powerCuts(t, seed, false, testKey); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
+	}
+}
+
+// A group whose sync failed was sealed for one file and goes to another, with another key.
+func TestSealedGroupIsSealedAnewForAnotherSegment(t *testing.T) {
+	for _, op := range []string{"write", "sync"} {
+		t.Run(op, func(t *testing.T) {
+			d := newMemDisk()
+			s := start(t, "data/spool", Options{disk: d.disk(), Seal: true, Key: testKey})
+			id := s.sink(t, "emr")
+			if err := s.put(batch("ark-1", 1, "one")); err != nil {
+				t.Fatal(err)
+			}
+			failed := false
+			d.mu.Lock()
+			d.fail = func(_ int, name string) error {
+				if name != op || failed {
+					return nil
+				}
+				failed = true
+				return syscall.EIO
+			}
+			d.mu.Unlock()
+			if err := s.put(batch("ark-1", 1, "two", "three")); err != nil || !failed {
+				t.Fatalf("put with a failing %s: %v, failed: %t", op, err, failed)
+			}
+			same(t, payloads(drain(t, s.Spool, id)), []string{"one", "two", "three"})
+			s.stop()
+			s = start(t, "data/spool", Options{disk: d.disk(), Key: testKey})
+			same(t, payloads(drain(t, s.Spool, id)), []string{"one", "two", "three"})
+			if q := s.Stats().Quarantined; q != 0 {
+				t.Errorf("%d ranges set aside", q)
+			}
+		})
 	}
 }
 
