@@ -23,9 +23,9 @@ func (c *cli) runCommand() *cobra.Command {
 	}
 }
 
-// gcPercent keeps the host's peak under load some 10 MB lower than Go's own 100 at no CPU that could be measured
+// gcPercent keeps the host's peak under load some 12 MB lower than Go's own 100 at no CPU that could be measured
 // (docs/benchmarks.md). GOGC wins.
-const gcPercent = 50
+const gcPercent = 40
 
 // run is the daemon: the first signal, a stop over HTTP or the end of ctx drains it, a second signal ends it at once.
 func (c *cli) run(ctx context.Context) error {
