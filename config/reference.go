@@ -6,12 +6,14 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/hostd/hostd/config/dpapi"
 )
 
 // maxSecretFile is the size of a file that a reference may name, in bytes.
 const maxSecretFile = 64 << 10
 
-// resolver puts the values of references in: ${env:NAME} and ${file:path}; $${ is a plain ${.
+// resolver puts the values of references in: ${env:NAME}, ${file:path} and ${dpapi:path}; $${ is a plain ${.
 type resolver struct {
 	env  map[string]string
 	used map[string]bool // names of variables that a reference named
@@ -58,10 +60,12 @@ func (r *resolver) resolve(text string) (value string, referred bool, err error)
 func (r *resolver) lookUp(reference string) (string, error) {
 	kind, name, _ := strings.Cut(reference, ":")
 	switch {
-	case kind != "env" && kind != "file" || name == "":
-		return "", errors.New("reference is unknown: write ${env:NAME} or ${file:path}, or $${ for a plain ${")
+	case kind != "env" && kind != "file" && kind != "dpapi" || name == "":
+		return "", errors.New("reference is unknown: write ${env:NAME}, ${file:path} or, on Windows, ${dpapi:path}, or $${ for a plain ${")
 	case kind == "file":
 		return readSecret(name)
+	case kind == "dpapi":
+		return openSecret(name)
 	}
 	r.used[name] = true
 	v, ok := r.env[name]
@@ -78,6 +82,22 @@ func readSecret(path string) (string, error) {
 		return "", fmt.Errorf("cannot read %s: %w", path, err)
 	}
 	return strings.TrimRight(string(b), "\r\n"), nil
+}
+
+// openSecret gives the secret of a file that hostd spool key --dpapi has made.
+func openSecret(path string) (string, error) {
+	if err := dpapi.Supported(); err != nil {
+		return "", fmt.Errorf("${dpapi:...} %w: write ${file:path} or ${env:NAME} in its place", err)
+	}
+	b, err := readFile(path, maxSecretFile)
+	if err != nil {
+		return "", fmt.Errorf("cannot read %s: %w", path, err)
+	}
+	secret, err := dpapi.Open(b)
+	if err != nil {
+		return "", fmt.Errorf("cannot use %s: %w", path, err)
+	}
+	return string(secret), nil
 }
 
 // readFile reads a regular file of at most limit bytes. The error is the cause alone.

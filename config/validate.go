@@ -137,10 +137,10 @@ func (v *checker) spool() {
 	case err != nil:
 		v.fault("spool.key", err.Error(), "hostd spool key makes one")
 	case s.Seal && key == nil:
-		v.fault("spool.key", "is missing, and seal is on", "write ${file:path} or ${env:NAME}; hostd spool key makes one")
+		v.fault("spool.key", "is missing, and seal is on", "write ${file:path}, ${env:NAME} or, on Windows, ${dpapi:path}; hostd spool key makes one")
 	}
 	if at := v.c.marks.at("spool.key"); key != nil && at.file != fromEnvironment && !reference.MatchString(at.raw) && !v.c.AllowPlainSecrets {
-		v.fault("spool.key", "is a secret and stands in plain", "write ${env:NAME} or ${file:path} in its place, or allow_plain_secrets: true")
+		v.fault("spool.key", "is a secret and stands in plain", "write ${env:NAME}, ${file:path} or, on Windows, ${dpapi:path} in its place, or allow_plain_secrets: true")
 	}
 }
 
@@ -204,7 +204,7 @@ func (v *checker) database() {
 var (
 	passwordKey = regexp.MustCompile(`(?i)(?:^|[;?&\s])(?:password|passwd|pwd)\s*=\s*([^;&\s]*)`)
 	passwordURL = regexp.MustCompile(`://[^/?#:@]*:(.*)@`)
-	reference   = regexp.MustCompile(`^\$\{(?:env|file):[^}]+\}$`)
+	reference   = regexp.MustCompile(`^\$\{(?:env|file|dpapi):[^}]+\}$`)
 )
 
 // plainPassword refuses a password that stands in a file or a flag. The environment is a place for secrets already.
