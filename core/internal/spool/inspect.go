@@ -3,9 +3,11 @@ package spool
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -14,6 +16,10 @@ import (
 type Inspection struct {
 	s     *Spool
 	files []*found
+
+	beside bool   // a host runs: what it has not published may be in writing
+	newest string // its newest file
+	synced int64  // bytes of it that it has published
 }
 
 // SegmentReport is what Verify says of one file.
@@ -26,37 +32,78 @@ type SegmentReport struct {
 	Last     uint64    `json:"last"`
 	From     time.Time `json:"from"` // when the first record was received
 	To       time.Time `json:"to"`
-	Damaged  int       `json:"damaged"`  // ranges that are no frames, or not what was written
-	Unwanted int64     `json:"unwanted"` // bytes of them
-	Open     bool      `json:"open"`     // the end may be in the middle of being written
+	Damaged  int       `json:"damaged"`           // ranges that are no frames, or not what was written
+	Unwanted int64     `json:"unwanted"`          // bytes of them
+	Damage   []Range   `json:"damage,omitempty"`  // the first of them, at most MaxRanges
+	Open     bool      `json:"open"`              // no later file says where the log ends in it
+	Tail     int64     `json:"tail"`              // bytes at the end of such a file that are torn, or in the middle of being written
+	Missing  bool      `json:"missing,omitempty"` // the next file says that this one was there, and it is not: somebody has deleted it
 	Sealed   bool      `json:"sealed"`
 }
+
+// Range is a place in a file.
+type Range struct {
+	Offset int64 `json:"offset"`
+	Bytes  int64 `json:"bytes"`
+}
+
+// MaxRanges is how many places of damage a SegmentReport names; all are counted.
+const MaxRanges = 100
+
+// inspectTries is how often the folder is listed anew when a file of the list has been deleted before it was opened.
+const inspectTries = 10
 
 // Inspect reads the names and heads of the files in the spool's folder. Of opt only Key, Log, Blobs, IndexKey and Describe
 // count. ErrKey: something is sealed, and Key is not its key.
 func Inspect(dir string, opt Options) (*Inspection, error) {
 	opt.setDefaults(dir)
-	s := &Spool{dir: dir, opt: opt, disk: opt.disk, log: opt.Log}
-	s.bad.mute()
-	s.setIndexes(func() bool { return false })
-	files, err := s.list()
-	if err != nil {
-		return nil, fmt.Errorf("inspect spool: %w", err)
-	}
-	for n := range files[:max(len(files)-1, 0)] {
-		if next := files[n+1]; next.snap != nil && next.prev == files[n].num {
-			files[n].size = min(files[n].size, next.prevEnd) // behind it is what a crash left torn
+	for try := 1; ; try++ {
+		s := &Spool{dir: dir, opt: opt, disk: opt.disk, log: opt.Log}
+		s.bad.mute()
+		s.setIndexes(func() bool { return false })
+		files, err := s.list()
+		if err == nil {
+			trim(files)
+			return &Inspection{s: s, files: files}, nil
+		}
+		if _, gone := s.disk.dirs.Size(dir); !errors.Is(err, os.ErrNotExist) || gone != nil || try == inspectTries {
+			return nil, fmt.Errorf("inspect spool: %w", err)
 		}
 	}
-	return &Inspection{s: s, files: files}, nil
 }
 
-// Verify reads every byte of every segment, and unseals what is sealed.
+// trim leaves out what a crash left torn behind the log's end in a file: the next one says where that is.
+func trim(files []*found) {
+	for n := range files[:max(len(files)-1, 0)] {
+		if next := files[n+1]; next.snap != nil && next.prev == files[n].num {
+			files[n].size = min(files[n].size, next.prevEnd)
+		}
+	}
+}
+
+// Beside tells Verify what a running host says: its newest file, and how many bytes of it are synced (Stats.Newest and
+// Synced, asked for before Inspect was called). What is damaged there is damage; what lies behind may be in the middle of being
+// written. Without it nobody is taken to write, and Opening in DESIGN.md tells a torn end from a damaged one. The word of a host
+// whose newest file is not there is about another spool, and is not heard.
+func (i *Inspection) Beside(newest string, synced int64) {
+	if slices.ContainsFunc(i.files, func(f *found) bool { return f.name == newest }) {
+		i.beside, i.newest, i.synced = true, newest, synced
+	}
+}
+
+// Verify reads every byte of every segment, and unseals what is sealed. Everything before the last whole group of a file
+// that is not what was written is damage, whether the file is the newest or not.
 func (i *Inspection) Verify() iter.Seq2[SegmentReport, error] {
 	return func(yield func(SegmentReport, error) bool) {
-		for n, f := range i.files {
-			r, err := i.verify(f)
-			r.Open = n == len(i.files)-1
+		for n := range i.files {
+			if name, gone := i.lacks(n); gone && !yield(SegmentReport{Name: name, Missing: true}, nil) {
+				return
+			}
+			r, err := i.verify(n)
+			if r.Open && r.Damaged > 0 && err == nil {
+				// A group that a full disk cut off is overwritten: what is damaged is so at a second look, too.
+				r, err = i.verify(n)
+			}
 			if errors.Is(err, os.ErrNotExist) {
 				continue // deleted since Inspect
 			}
@@ -67,22 +114,91 @@ func (i *Inspection) Verify() iter.Seq2[SegmentReport, error] {
 	}
 }
 
-func (i *Inspection) verify(f *found) (SegmentReport, error) {
-	r := SegmentReport{Name: f.name, Bytes: f.size}
-	err := i.frames(f, func(fr *frame) bool {
-		if fr.kind == kindRecord {
-			r.count(fr)
-		}
-		r.Sealed = r.Sealed || fr.kind == kindKey
-		return true
-	}, func(b span) {
-		r.Damaged++
-		r.Unwanted += b.to - b.from
-	})
-	return r, err
+// lacks says whether the file before the n-th is not there. The oldest ones are deleted in their order, and leave no gap.
+func (i *Inspection) lacks(n int) (name string, gone bool) {
+	f := i.files[n]
+	if n == 0 || f.snap == nil || f.prev <= i.files[n-1].num {
+		return "", false
+	}
+	return fmt.Sprintf("%010d-*.seg", f.prev), true
 }
 
-func (r *SegmentReport) count(fr *frame) {
+// verify reads the n-th file once.
+func (i *Inspection) verify(n int) (SegmentReport, error) {
+	f := i.files[n]
+	v := verifying{i: i, f: f, r: SegmentReport{Name: f.name, Open: true}}
+	path := filepath.Join(i.s.dir, f.name)
+	src, err := i.s.disk.Open(path, os.O_RDONLY)
+	if err != nil {
+		return v.r, fmt.Errorf("open segment: %w", err)
+	}
+	v.src = src
+	if v.r.Bytes, err = i.s.disk.dirs.Size(path); err != nil {
+		return v.r, errors.Join(fmt.Errorf("open segment: %w", err), src.Close())
+	}
+	v.end = v.r.Bytes
+	if f.name == i.newest {
+		v.end = max(v.end, i.synced) // what was cut off reads as zeros
+	}
+	if n+1 < len(i.files) {
+		if next := i.files[n+1]; next.snap != nil && next.prev == f.num {
+			v.end, v.r.Open = next.prevEnd, false
+		}
+	}
+	err = v.run()
+	return v.r, errors.Join(err, src.Close())
+}
+
+// verifying is the reading of one file, group by group.
+type verifying struct {
+	i    *Inspection
+	f    *found
+	src  file
+	end  int64 // of what is read: the log's end in the file, or the file's
+	r    SegmentReport
+	sure int64  // bytes before the end of the last whole group
+	bad  []span // behind it, in order
+}
+
+func (v *verifying) run() error {
+	c := scanner{src: v.src, salt: v.f.salt, end: v.end, stubborn: true, master: v.i.s.opt.Key}
+	whole := true // the group has no damage so far
+	c.bad = func(b span) {
+		whole = false
+		v.bad = append(v.bad, b)
+	}
+	start, sum := int64(0), uint32(0)
+	for {
+		fr, ok, err := c.next()
+		if err != nil {
+			return err
+		}
+		if !ok {
+			break
+		}
+		v.count(&fr)
+		if fr.kind != kindTrailer {
+			sum = crc32.Update(sum, castagnoli, fr.raw)
+			continue
+		}
+		switch {
+		case whole && fr.a == uint64(fr.off-start) && fr.b == uint64(sum):
+			v.sure = c.off
+		case whole:
+			v.bad = append(v.bad, span{start, c.off})
+		}
+		start, sum, whole = c.off, 0, true
+	}
+	v.tail(start, c.short, c.unread)
+	return nil
+}
+
+func (v *verifying) count(fr *frame) {
+	v.r.Sealed = v.r.Sealed || fr.kind == kindKey
+	if fr.kind != kindRecord {
+		return
+	}
+	r := &v.r
 	r.Records++
 	if fr.flags&flagCopy != 0 {
 		r.Copies++
@@ -91,6 +207,54 @@ func (r *SegmentReport) count(fr *frame) {
 		r.First, r.From = fr.seq, unixTime(int64(fr.a))
 	}
 	r.Last, r.To = fr.seq, unixTime(int64(fr.a))
+}
+
+// damage counts what is bad before end, and forgets it.
+func (v *verifying) damage(end int64) {
+	for len(v.bad) > 0 && v.bad[0].from < end {
+		b := v.bad[0]
+		v.bad = v.bad[1:]
+		if b.to > end { // one range of the scanner may reach over the end that is sure
+			v.bad = append([]span{{end, b.to}}, v.bad...)
+			b.to = end
+		}
+		v.r.Damaged++
+		v.r.Unwanted += b.to - b.from
+		if len(v.r.Damage) < MaxRanges {
+			v.r.Damage = append(v.r.Damage, Range{b.from, b.to - b.from})
+		}
+	}
+}
+
+// tail decides on what lies behind the last whole group; last is where the last trailer ends.
+func (v *verifying) tail(last int64, short, unread bool) {
+	switch {
+	case !v.r.Open:
+		v.damage(v.end)
+		return
+	case v.i.beside:
+		if v.f.name == v.i.newest {
+			v.sure = max(v.sure, v.i.synced)
+		}
+	case last < v.end && v.torn(last, short, unread):
+		v.sure = max(v.sure, last)
+	default:
+		v.sure = v.end
+	}
+	v.damage(v.sure)
+	v.r.Tail = v.end - v.sure
+}
+
+// torn is what the next Open would say of the bytes behind the last trailer.
+func (v *verifying) torn(last int64, short, unread bool) bool {
+	r := replaying{f: &found{segment: &segment{end: v.end}}, src: v.src, last: true, start: last}
+	r.again.unread = unread
+	for _, b := range v.bad {
+		if b.to > last {
+			r.bad = append(r.bad, b)
+		}
+	}
+	return r.torn(short)
 }
 
 // frames calls each with the good frames of the file, and bad with the ranges between them.

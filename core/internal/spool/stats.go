@@ -1,6 +1,11 @@
 package spool
 
-import "time"
+import (
+	"errors"
+	"os"
+	"slices"
+	"time"
+)
 
 // Stats is what the spool holds at one moment.
 type Stats struct {
@@ -8,6 +13,8 @@ type Stats struct {
 	Unrouted    uint64    // of them, for no sink
 	Bytes       int64     // of the segments
 	Segments    int       // files
+	Newest      string    // name of the file that is written to; empty without one
+	Synced      int64     // bytes of it that are on the disk: the end that readers and Verify may rely on
 	Oldest      time.Time // when the oldest segment was begun; zero without one
 	Quarantined int       // damaged ranges that were set aside
 	Low         bool      // the disk is full, and no records are taken until the reserve is there again
@@ -49,6 +56,7 @@ func (s *Spool) Stats() Stats {
 		if i == 0 {
 			t.Oldest = unixTime(seg.made)
 		}
+		t.Newest, t.Synced = seg.name, seg.end
 	}
 	t.Low = s.low
 	for i := range s.sinks {
@@ -76,4 +84,40 @@ func (s *Spool) sinkStats(id SinkID, dead uint64) SinkStats {
 		ID: id, Name: live.name, Cursor: live.cursor, Appended: k.appended,
 		Delivered: live.settled - min(live.died, live.settled), Dead: dead, Closed: live.died - min(dead, live.died), Backlog: k.backlog(),
 	}
+}
+
+// Missing gives the names of the files that the log still needs and that are not in the folder: somebody has deleted them
+// while the spool is open. It lists the folder, and may be called beside everything else.
+func (s *Spool) Missing() ([]string, error) {
+	before := s.names()
+	infos, err := s.disk.dirs.List(s.dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	there := map[string]bool{}
+	for _, info := range infos {
+		there[info.Name()] = true
+	}
+	// Run deletes a file before it leaves the list. It is the oldest then, and nobody needs it.
+	if seg := s.needless(time.Now()); seg != nil {
+		there[seg.name] = true
+	}
+	var missing []string
+	for _, name := range s.names() {
+		if !there[name] && slices.Contains(before, name) { // one that is made meanwhile is not in the listing
+			missing = append(missing, name)
+		}
+	}
+	return missing, nil
+}
+
+// names are those of the segments, oldest first.
+func (s *Spool) names() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]string, len(s.segments))
+	for i, seg := range s.segments {
+		list[i] = seg.name
+	}
+	return list
 }
