@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -38,14 +39,15 @@ func main() {
 	os.Exit(code(err))
 }
 
-// say prints an error: faults of the configuration in a line each, which begins with file and line.
+// say prints an error: faults of the configuration in a line each, which begins with file and line; those of the machine
+// likewise, and any other as one.
 func say(err error) {
 	var faults config.Faults
 	if errors.As(err, &faults) {
 		fmt.Fprintf(os.Stderr, "hostd: the configuration has %d faults:\n%v\n", len(faults), err)
 		return
 	}
-	fmt.Fprintln(os.Stderr, "hostd:", err)
+	fmt.Fprintln(os.Stderr, "hostd:", strings.ReplaceAll(err.Error(), "\n", "\nhostd: "))
 }
 
 // said is an error that was printed already.

@@ -62,8 +62,11 @@ func (c *cli) checkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check -c FILE",
 		Short: "check the configuration, the plugins and the machine; exit 0, 2 (configuration) or 3 (machine)",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return c.check(cmd.Context(), show) },
+		Long: "Check the configuration, the plugins and whether this account finds on this machine what run needs: data_dir and its lock, the log file, the port of\n" +
+			"admin.listen, the database, the key of a sealed spool. It changes nothing, and may be run beside a running host, best under the same account.\n" +
+			"Exit 0, 2 (configuration) or 3 (machine).",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.check(cmd.Context(), show) },
 	}
 	cmd.Flags().BoolVar(&show, "print", false, "print the configuration in effect, secrets masked")
 	return cmd
@@ -72,7 +75,7 @@ func (c *cli) checkCommand() *cobra.Command {
 func (c *cli) check(ctx context.Context, show bool) error {
 	cfg, loaded := c.load()
 	if cfg == nil {
-		return c.verdict(loaded, nil)
+		return c.verdict(loaded, host.Checked{})
 	}
 	if show {
 		if _, err := fmt.Fprint(c.out, cfg.Redacted()); err != nil {
@@ -84,19 +87,24 @@ func (c *cli) check(ctx context.Context, show bool) error {
 		return err
 	}
 	defer release()
-	faults, environment := host.Check(ctx, cfg)
-	faults = config.Join(loaded, faults)
-	if faults != nil || environment != nil || c.json {
-		return c.verdict(faults, environment)
+	found := host.Check(ctx, cfg)
+	err = c.verdict(config.Join(loaded, found.Faults), found)
+	if err != nil || c.json {
+		return err
 	}
 	_, err = fmt.Fprintf(c.out, "ok: %d devices, %d sinks, %d routes\n", len(cfg.Devices), len(cfg.Sinks), len(cfg.Routes))
 	return err
 }
 
-// verdict prints what a check found; with --json one object.
-func (c *cli) verdict(faults, environment error) error {
-	err := errors.Join(faults, environment)
+// verdict prints what a check found; with --json one object. Its error is what was found amiss.
+func (c *cli) verdict(faults error, found host.Checked) error {
+	err := errors.Join(faults, errors.Join(found.Environment...))
 	if !c.json {
+		for _, note := range found.Notes {
+			if _, werr := fmt.Fprintln(c.errs, "hostd:", note); werr != nil {
+				return errors.Join(err, werr)
+			}
+		}
 		return err
 	}
 	var list config.Faults
@@ -104,15 +112,16 @@ func (c *cli) verdict(faults, environment error) error {
 		OK          bool           `json:"ok"`
 		Faults      []config.Fault `json:"faults"`
 		Environment []string       `json:"environment"`
-	}{OK: err == nil, Faults: []config.Fault{}, Environment: []string{}}
+		Notes       []string       `json:"notes"`
+	}{OK: err == nil, Faults: []config.Fault{}, Environment: []string{}, Notes: append([]string{}, found.Notes...)}
 	switch {
 	case errors.As(faults, &list):
 		answer.Faults = list
 	case faults != nil:
 		return err
 	}
-	if environment != nil {
-		answer.Environment = append(answer.Environment, environment.Error())
+	for _, e := range found.Environment {
+		answer.Environment = append(answer.Environment, e.Error())
 	}
 	if werr := c.printJSON(answer); werr != nil || err == nil {
 		return werr

@@ -3,11 +3,11 @@ package main
 import (
 	"bufio"
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -87,12 +87,12 @@ func (c *cli) spoolListCommand() *cobra.Command {
 		Use:   "ls",
 		Short: "list the files of the log",
 		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := c.load()
 			if err != nil {
 				return err
 			}
-			list, err := host.VerifySpool(cfg)
+			list, err := host.VerifySpool(cmd.Context(), cfg)
 			if err != nil {
 				return err
 			}
@@ -104,19 +104,23 @@ func (c *cli) spoolListCommand() *cobra.Command {
 	}
 }
 
-var errDamaged = errors.New("parts of the spool are damaged: what is good of those files is delivered, the rest is in spool/quarantine once it was met")
+var errDamaged = errors.New("parts of the spool are damaged: see Damage in docs/operations.md; " +
+	"what is good of those files is delivered, the rest is in spool/quarantine once a sink has met it")
 
 func (c *cli) spoolVerifyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "verify",
 		Short: "read every byte of the log and of the attachments; exit 1 when something is damaged",
-		Args:  cobra.NoArgs,
+		Long: "Read every byte of the log and of the attachments, with a running host or without. Each place that is not what was written is named\n" +
+			"with its file and offset, and the exit code is 1. What a running host is in the middle of writing is no damage, and neither\n" +
+			"is the end of the newest file that a power cut has torn: nobody was told that it is safe.",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := c.load()
 			if err != nil {
 				return err
 			}
-			list, err := host.VerifySpool(cfg)
+			list, err := host.VerifySpool(cmd.Context(), cfg)
 			if err != nil {
 				return err
 			}
@@ -129,7 +133,7 @@ func (c *cli) spoolVerifyCommand() *cobra.Command {
 			}
 			damaged := len(blobs.Damaged)+len(blobs.Missing) > 0
 			for i := range list {
-				damaged = damaged || list[i].Damaged > 0 && !list[i].Open
+				damaged = damaged || list[i].Damaged > 0 || list[i].Missing
 			}
 			if damaged {
 				return errDamaged
@@ -146,8 +150,32 @@ func (c *cli) printVerified(list []host.SpoolFile, b host.Blobs) error {
 	if err := c.printFiles(list); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(c.out, "attachments: %d named, %d missing, %d damaged; %d that nothing names\n", b.Named, len(b.Missing), len(b.Damaged), b.Orphans)
+	var out strings.Builder
+	for i := range list {
+		damageLines(&out, &list[i])
+	}
+	for _, hash := range b.Missing {
+		fmt.Fprintf(&out, "missing: attachment %s\n", hash)
+	}
+	for _, hash := range b.Damaged {
+		fmt.Fprintf(&out, "damaged: attachment %s\n", hash)
+	}
+	fmt.Fprintf(&out, "attachments: %d named, %d missing, %d damaged; %d that nothing names\n", b.Named, len(b.Missing), len(b.Damaged), b.Orphans)
+	_, err := io.WriteString(c.out, out.String())
 	return err
+}
+
+// damageLines names what is wrong with a file, a line each.
+func damageLines(w *strings.Builder, f *host.SpoolFile) {
+	if f.Missing {
+		fmt.Fprintf(w, "missing: %s was deleted, and the file after it says that it belongs there\n", f.Name)
+	}
+	for _, d := range f.Damage {
+		fmt.Fprintf(w, "damaged: %s at offset %d, %d bytes\n", f.Name, d.Offset, d.Bytes)
+	}
+	if more := f.Damaged - len(f.Damage); more > 0 {
+		fmt.Fprintf(w, "damaged: %s at %d more places\n", f.Name, more)
+	}
 }
 
 func (c *cli) printFiles(list []host.SpoolFile) error {
@@ -156,8 +184,11 @@ func (c *cli) printFiles(list []host.SpoolFile) error {
 	for i := range list {
 		f := &list[i]
 		damaged := fmt.Sprint(f.Damaged)
-		if f.Open && f.Damaged > 0 {
-			damaged += " (the end may be in the middle of being written)"
+		switch {
+		case f.Missing:
+			damaged = "the file is missing"
+		case f.Tail > 0:
+			damaged += fmt.Sprintf(" (its last %d bytes are being written, or were torn by a crash: no damage)", f.Tail)
 		}
 		fmt.Fprintf(t, "%s\t%d\t%d\t%s\t%s\t%t\t%s\n", f.Name, f.Bytes, f.Records, local(f.From), local(f.To), f.Sealed, damaged)
 	}
@@ -184,7 +215,7 @@ func (c *cli) spoolExportCommand() *cobra.Command {
 			}
 			f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 			if err != nil {
-				return fmt.Errorf("export: %w: %w", host.ErrEnvironment, err)
+				return host.Environment(fmt.Errorf("export: %w", err))
 			}
 			w := bufio.NewWriter(f)
 			n, err := host.ExportSpool(cmd.Context(), cfg, who(), w)
@@ -199,22 +230,6 @@ func (c *cli) spoolExportCommand() *cobra.Command {
 		panic(err) // the flag stands above
 	}
 	return cmd
-}
-
-func (c *cli) spoolKeyCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "key",
-		Short: "make a key for spool.key: keep a copy in a safe place, since nothing can be read without it",
-		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			key := make([]byte, 32)
-			if _, err := rand.Read(key); err != nil {
-				return err
-			}
-			_, err := fmt.Fprintln(c.out, base64.StdEncoding.EncodeToString(key))
-			return err
-		},
-	}
 }
 
 // namesCommand has the commands that concern one device, or one sink, by its name.

@@ -32,22 +32,57 @@ const (
 // CheckPlugins and Host.Run, and release at the end. It replaces os.Stdin.
 func HoldPlugins() (release func(), err error) { return supervise.HoldPlugins() }
 
-// Check compares the configuration with the plugins that are there and with the machine. The first error is about the
-// configuration (config.Faults, or nil), the second about the machine: a plugin that does not start, a folder that
-// cannot be written (it wraps ErrEnvironment). Nothing is opened that a running host uses.
-func Check(ctx context.Context, c *config.Config) (faults, environment error) {
+// Checked is what Check has found.
+type Checked struct {
+	Faults      error    // of the configuration: config.Faults, or nil
+	Environment []error  // faults of the machine, a sentence each; each is an ErrEnvironment
+	Notes       []string // what is no fault, and worth a word
+}
+
+// Check compares the configuration with the plugins that are there, and looks whether run would find on this machine what it
+// needs: the data folder, its lock, the log, the port, the database, the spool's key. It changes nothing, and leaves alone what
+// a running host uses.
+func Check(ctx context.Context, c *config.Config) (f Checked) {
 	p, err := newPlaces(c)
 	if err != nil {
-		return nil, err
+		f.Environment = append(f.Environment, err)
+		return f
 	}
-	faults, environment = p.checkPlugins(ctx, c)
-	if err := p.make(); err != nil {
-		environment = errors.Join(environment, err)
+	f.Environment, f.Faults = p.checkPlugins(ctx, c)
+	add := func(err error) {
+		if err != nil {
+			f.Environment = append(f.Environment, err)
+		}
 	}
-	if err := admin.CheckListen(c.Admin.Listen); err != nil {
-		environment = errors.Join(environment, fmt.Errorf("%w: %w", ErrEnvironment, err))
+	add(p.checkFolders())
+	add(checkLog(c.Logging.File.Path))
+	running, err := locked(p.lock)
+	if err != nil {
+		add(lockFault(p.data, err))
 	}
-	return faults, environment
+	add(p.checkPort(ctx, c))
+	add(p.checkSpool(c))
+	if running {
+		f.Notes = append(f.Notes, fmt.Sprintf("hostd runs with data_dir %s already: it has the lock, the port and the database, and that is no fault", p.data))
+	} else if c.Database.Driver == "sqlite" {
+		add(checkDatabase(p.database))
+	}
+	return f
+}
+
+// checkPort is nil when admin.listen can be had, or the host that runs with the same data folder has it.
+func (p *places) checkPort(ctx context.Context, c *config.Config) error {
+	err := admin.CheckPort(ctx, c.Admin.Listen)
+	if err == nil || errors.Is(err, admin.ErrListen) && p.isOurs(ctx, c) {
+		return nil
+	}
+	return Environment(err)
+}
+
+// isOurs says whether the host at admin.listen is the one of this data folder.
+func (p *places) isOurs(ctx context.Context, c *config.Config) bool {
+	s, err := Status(ctx, c)
+	return err == nil && s.DataDir == p.data
 }
 
 // CheckPlugins is the part of Check that run does before it starts: what cannot be found out now is found out, and
@@ -57,27 +92,31 @@ func CheckPlugins(ctx context.Context, c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	faults, _ := p.checkPlugins(ctx, c) // a plugin that does not start is its device's failure, not the host's
+	_, faults := p.checkPlugins(ctx, c) // a plugin that does not start is its device's failure, not the host's
 	return faults
 }
 
-func (p *places) checkPlugins(ctx context.Context, c *config.Config) (faults, environment error) {
+// checkPlugins asks the plugins for their manifests: what keeps one from starting is of the machine.
+func (p *places) checkPlugins(ctx context.Context, c *config.Config) (environment []error, faults error) {
 	quiet, err := logs.Open(config.Logging{Level: "error", Format: c.Logging.Format}, nil)
 	if err != nil {
-		return nil, fmt.Errorf("open log: %w", err)
+		return []error{Environment(fmt.Errorf("open log: %w", err))}, nil
 	}
 	d := &describer{places: p, logs: quiet, found: map[string]described{}}
 	if d.sockets, err = os.MkdirTemp("", "hostd-check-"); err != nil {
-		return nil, fmt.Errorf("make folder for sockets: %w: %w", ErrEnvironment, err)
+		return []error{Environment(fmt.Errorf("make folder for sockets: %w", err))}, nil
 	}
 	d.all(ctx, c)
 	faults = c.CheckPlugins(d.manifest, p.known())
 	for _, name := range d.names {
 		if f := d.found[name]; f.started && f.err != nil {
-			environment = errors.Join(environment, fmt.Errorf("%w: plugin %s: %w", ErrEnvironment, name, f.err))
+			environment = append(environment, Environment(fmt.Errorf("plugin %s: %w", name, f.err)))
 		}
 	}
-	return faults, errors.Join(environment, os.RemoveAll(d.sockets), quiet.Close())
+	if err := errors.Join(os.RemoveAll(d.sockets), quiet.Close()); err != nil {
+		environment = append(environment, Environment(err))
+	}
+	return environment, faults
 }
 
 // known are the names of the programs in the plugin folder, sorted.

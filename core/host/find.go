@@ -37,20 +37,20 @@ const indexKeySize = 32
 func (p *places) indexKey() ([]byte, error) {
 	key, err := os.ReadFile(p.indexKeyFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read key of the index: %w", err)
+		return nil, Environment(fmt.Errorf("read key of the index: %w", err))
 	}
 	if len(key) == indexKeySize && !bytes.Equal(key, make([]byte, indexKeySize)) { // zeros are what a power cut can leave
 		return key, nil
 	}
 	if err := p.dropIndex(); err != nil {
-		return nil, err
+		return nil, Environment(err)
 	}
 	key = make([]byte, indexKeySize)
 	if _, err := rand.Read(key); err != nil {
 		return nil, fmt.Errorf("make key of the index: %w", err)
 	}
 	if err := durable.WriteFile(p.indexKeyFile, key); err != nil {
-		return nil, fmt.Errorf("make key of the index: %w: %w", ErrEnvironment, err)
+		return nil, Environment(fmt.Errorf("make key of the index: %w", err))
 	}
 	return key, nil
 }

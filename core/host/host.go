@@ -55,6 +55,7 @@ type Host struct {
 	sinks   []*unit
 	admin   *admin.Server
 	alarms  alarms
+	missing missing
 
 	ready atomic.Bool
 }
@@ -70,8 +71,11 @@ func (h *Host) Open(ctx context.Context) error {
 	if h.places, err = newPlaces(h.cfg); err != nil {
 		return err
 	}
+	if err := errors.Join(h.places.checkFolders(), checkLog(h.cfg.Logging.File.Path)); err != nil {
+		return err
+	}
 	if h.logs, err = logs.Open(h.cfg.Logging, h.opt.Console); err != nil {
-		return fmt.Errorf("open log: %w", err)
+		return Environment(fmt.Errorf("open log: %w", err))
 	}
 	if err := h.logs.SetLevels(h.cfg.Logging.Level, h.cfg.LogLevels()); err != nil {
 		return fmt.Errorf("open log: %w", err)
@@ -80,8 +84,8 @@ func (h *Host) Open(ctx context.Context) error {
 	if err := h.places.make(); err != nil {
 		return err
 	}
-	if h.lock, err = lockFile(h.places.lock); err != nil {
-		return fmt.Errorf("open data folder %s: %w", h.places.data, err)
+	if h.lock, err = h.places.takeLock(ctx); err != nil {
+		return err
 	}
 	if err := h.places.emptySockets(); err != nil { // only now: another host's sockets are not ours
 		return err
@@ -105,10 +109,10 @@ func (h *Host) openStages(ctx context.Context) error {
 		Blobs: h.places.blobs, Log: h.logs.Logger("spool"),
 	})
 	if err != nil {
-		return err
+		return spoolFault(h.places.spool, key, err)
 	}
 	if h.audit, err = openAudit(h.places.audit); err != nil {
-		return err
+		return Environment(err)
 	}
 	h.cache = cache.New(cache.Options{Capacity: h.cfg.Cache.Capacity, TTL: h.cfg.Cache.TTL})
 	h.db = newDatabase(h)
@@ -123,7 +127,7 @@ func (h *Host) openStages(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return h.admin.Open(ctx)
+	return Environment(h.admin.Open(ctx))
 }
 
 func mib(n int) int64 { return int64(n) << 20 }
@@ -185,6 +189,7 @@ func (h *Host) Run(ctx context.Context, ready func()) error {
 	below.Go("admin page", h.admin.Run)
 	below.Go("oldest records", h.giveOldest)
 	below.Go("sweep of attachments", h.sweep)
+	below.Go("look for deleted files", h.watch)
 	h.startAll(sinks, h.sinks)
 	h.startAll(devices, h.devices)
 	h.log.Info("started", "version", h.opt.Version, "clinic", h.cfg.Clinic, "devices", len(h.devices), "sinks", len(h.sinks), "page", h.admin.Addr())

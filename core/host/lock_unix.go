@@ -4,23 +4,27 @@ package host
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"syscall"
 )
 
-// lockFile takes the file for this process until it is closed or the process ends.
-func lockFile(path string) (io.Closer, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+// tryLock takes the file for this process until it is closed or the process ends. ErrLocked: another one has it.
+func tryLock(path string) (io.Closer, error) { return flock(path, os.O_RDWR|os.O_CREATE) }
+
+// locked says whether a process has the file. It makes none, and holds it for a moment at most.
+func locked(path string) (bool, error) { return isLocked(flock(path, os.O_RDWR)) }
+
+func flock(path string, flag int) (io.Closer, error) {
+	f, err := os.OpenFile(path, flag, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrEnvironment, err)
+		return nil, err
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			err = ErrLocked
 		}
-		return nil, errors.Join(fmt.Errorf("%w: %w", ErrEnvironment, err), f.Close())
+		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }

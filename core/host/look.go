@@ -74,7 +74,7 @@ func inspect(c *config.Config) (*spool.Inspection, error) {
 	}
 	i, err := spool.Inspect(p.spool, o)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrEnvironment, err)
+		return nil, spoolFault(p.spool, key, err)
 	}
 	return i, nil
 }
@@ -253,15 +253,20 @@ func showReject(ctx context.Context, c *config.Config, i *spool.Inspection, a De
 // SpoolFile is what Verify says of one file of the spool.
 type SpoolFile = spool.SegmentReport
 
-// VerifySpool reads every byte of the spool's log, also beside a running host.
-func VerifySpool(c *config.Config) ([]SpoolFile, error) {
+// VerifySpool reads every byte of the spool's log, also beside a running host: what that has published must be there, and what
+// it is writing is left alone.
+func VerifySpool(ctx context.Context, c *config.Config) ([]SpoolFile, error) {
+	running, asked := Status(ctx, c) // before the look: what it says then is on the disk at the look
 	i, err := inspect(c)
 	if err != nil {
 		return nil, err
 	}
+	if asked == nil { // else none runs
+		i.Beside(running.Spool.NewestFile, running.Spool.NewestSynced)
+	}
 	list := []SpoolFile{}
 	for r, err := range i.Verify() {
-		if err != nil {
+		if err = errors.Join(err, ctx.Err()); err != nil {
 			return list, err
 		}
 		list = append(list, r)

@@ -21,14 +21,14 @@ func (h *Host) registerSink(c *config.Sink, known []string) (spool.SinkID, error
 	if c.Start == "oldest" && !slices.Contains(known, c.Name) {
 		dir := h.places.stateOf("sinks", c.Name)
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return 0, fmt.Errorf("make folder: %w: %w", ErrEnvironment, err)
+			return 0, Environment(fmt.Errorf("make folder: %w", err))
 		}
 		f, err := os.Create(filepath.Join(dir, oldestFile))
 		if err == nil {
 			err = errors.Join(f.Sync(), f.Close())
 		}
 		if err != nil {
-			return 0, fmt.Errorf("note the start of sink %s: %w: %w", c.Name, ErrEnvironment, err)
+			return 0, Environment(fmt.Errorf("note the start of sink %s: %w", c.Name, err))
 		}
 	}
 	return h.spool.RegisterSink(c.Name)

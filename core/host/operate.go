@@ -178,7 +178,7 @@ func ask(ctx context.Context, c *config.Config, name string, args, answer any) e
 	}
 	token, err := os.ReadFile(p.token)
 	if err != nil {
-		return fmt.Errorf("read the token of the running host: %w: %w", ErrEnvironment, err)
+		return Environment(fmt.Errorf("read the token of the running host: %w", err))
 	}
 	return admin.Client{Addr: c.Admin.Listen}.Do(ctx, string(token), name, args, answer)
 }

@@ -16,8 +16,24 @@ import (
 // ErrLocked is a data folder that another hostd uses.
 var ErrLocked = errors.New("another hostd uses it: end that one, or change data_dir")
 
-// ErrEnvironment is in the chain of errors about the machine, not the configuration: folders, ports, rights.
+// ErrEnvironment is what errors about the machine are, not about the configuration: folders, ports, rights. See Environment.
 var ErrEnvironment = errors.New("environment")
+
+// Environment makes err one about the machine, with its own text; nil stays nil.
+func Environment(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &ofMachine{err}
+}
+
+type ofMachine struct{ error }
+
+// Is makes it an ErrEnvironment.
+func (e *ofMachine) Is(target error) bool { return target == ErrEnvironment }
+
+// Unwrap gives the error.
+func (e *ofMachine) Unwrap() error { return e.error }
 
 // places are the host's folders and files, as full paths.
 type places struct {
@@ -30,11 +46,11 @@ type places struct {
 func newPlaces(c *config.Config) (places, error) {
 	data, err := filepath.Abs(c.DataDir)
 	if err != nil {
-		return places{}, fmt.Errorf("find data_dir: %w: %w", ErrEnvironment, err)
+		return places{}, Environment(fmt.Errorf("find data_dir: %w", err))
 	}
 	plugins, err := filepath.Abs(c.Plugins.Dir)
 	if err != nil {
-		return places{}, fmt.Errorf("find plugins.dir: %w: %w", ErrEnvironment, err)
+		return places{}, Environment(fmt.Errorf("find plugins.dir: %w", err))
 	}
 	sum := sha256.Sum256([]byte(data))
 	in := func(name string) string { return filepath.Join(data, name) }
@@ -48,22 +64,25 @@ func newPlaces(c *config.Config) (places, error) {
 
 // make makes the folders for the service's account alone.
 func (p *places) make() error {
-	for _, dir := range []string{p.data, p.spool, p.blobs, p.state, p.staging} {
+	for _, dir := range p.folders() {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return fmt.Errorf("make folder: %w: %w; check data_dir and the rights of the account that runs hostd", ErrEnvironment, err)
+			return dataFault(dir, err)
 		}
 	}
 	return nil
 }
 
+// folders are those that the host must be able to write, the data folder first.
+func (p *places) folders() []string { return []string{p.data, p.spool, p.blobs, p.state, p.staging} }
+
 // emptySockets makes the folder anew: a killed plugin leaves its socket behind. The last folder is made, not only
 // found, so that it belongs to this account.
 func (p *places) emptySockets() error {
 	if err := p.removeSockets(); err != nil {
-		return fmt.Errorf("%w: %w", ErrEnvironment, err)
+		return Environment(err)
 	}
 	if err := os.Mkdir(p.sockets, 0o700); err != nil {
-		return fmt.Errorf("make folder for the plugins' sockets: %w: %w", ErrEnvironment, err)
+		return Environment(fmt.Errorf("make folder for the plugins' sockets: %w", err))
 	}
 	return nil
 }

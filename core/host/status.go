@@ -2,10 +2,8 @@ package host
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/hostd/hostd/core/internal/admin"
@@ -16,23 +14,18 @@ import (
 func (h *Host) Status() admin.Status {
 	st := h.spool.Stats()
 	s := admin.Status{
-		Clinic: h.cfg.Clinic, Version: h.opt.Version, StartedAt: h.started.UTC(),
+		Clinic: h.cfg.Clinic, Version: h.opt.Version, DataDir: h.places.data, StartedAt: h.started.UTC(),
 		Devices: h.deviceStatus(&st), Sinks: h.sinkStatus(&st), Pool: h.poolStatus(),
-		Spool: admin.Spool{Records: st.Records, Bytes: st.Bytes, OldestAt: timeOf(st.Oldest), Quarantined: st.Quarantined, Unrouted: st.Unrouted},
+		Spool: admin.Spool{
+			Records: st.Records, Bytes: st.Bytes, OldestAt: timeOf(st.Oldest), Quarantined: st.Quarantined, Unrouted: st.Unrouted,
+			NewestFile: st.Newest, NewestSynced: st.Synced,
+		},
 	}
 	c := h.cache.Stats()
 	s.Cache = admin.Cache{Entries: c.Entries, Hits: c.Hits, Misses: c.Misses, Loads: c.Loads}
 	w := h.workers.Stats()
 	s.Workers = admin.Workers{Size: w.Size, Busy: w.Busy, Queued: w.Queued}
-	full := ""
-	if st.Low {
-		full = "the disk of data_dir is full: devices are told that nothing is taken, delivery goes on; make room, and intake goes on by itself"
-	}
-	lost := h.databaseFault()
-	if lost == nil && h.db.losses() > 0 {
-		lost = errVanished
-	}
-	s.Alarms = h.alarms.of(&s, lost, cmp.Or(full, h.filling(&st)), full != "")
+	s.Alarms = h.alarms.of(&s, h.troubles(&st))
 	return s
 }
 
@@ -171,73 +164,4 @@ func (h *Host) filling(st *spool.Stats) string {
 			text, slowest.Name, slowest.Backlog)
 	}
 	return ""
-}
-
-// Codes of alarms.
-const (
-	alarmFilling    = "spool_filling"
-	alarmFull       = "disk_full"
-	alarmLost       = "database_lost"
-	alarmDatabase   = "database_unavailable"
-	alarmQuarantine = "spool_damaged"
-	alarmParked     = "sink_parked"
-	alarmDead       = "dead_letters"
-)
-
-// alarms remembers since when each one stands.
-type alarms struct {
-	mu    sync.Mutex
-	since map[alarmKey]time.Time // guarded by mu
-}
-
-type alarmKey struct{ code, subject string }
-
-// of gives the alarms that stand, and forgets those that do not.
-func (a *alarms) of(s *admin.Status, database error, filling string, full bool) []admin.Alarm {
-	var list []admin.Alarm
-	add := func(code, subject, format string, args ...any) {
-		list = append(list, admin.Alarm{Code: code, Subject: subject, Text: fmt.Sprintf(format, args...)})
-	}
-	if database != nil {
-		code := alarmDatabase
-		if errors.Is(database, errVanished) {
-			code = alarmLost
-		}
-		add(code, "", "%v", database)
-	}
-	switch {
-	case full:
-		add(alarmFull, "", "%s", filling)
-	case filling != "":
-		add(alarmFilling, "", "%s", filling)
-	}
-	if n := s.Spool.Quarantined; n > 0 {
-		add(alarmQuarantine, "", "%d damaged ranges of the spool were set aside: see the folder spool/quarantine in data_dir, and check the disk", n)
-	}
-	for i := range s.Sinks {
-		k := &s.Sinks[i]
-		if k.State == admin.Parked {
-			add(alarmParked, k.Name, "it is not in the configuration, and %d records wait for it: add it again, or hostd spool forget %s", k.Backlog, k.Name)
-		}
-		if k.Dead > 0 {
-			add(alarmDead, k.Name, "%d records were given up: hostd dead list says why", k.Dead)
-		}
-	}
-	a.stamp(list)
-	return list
-}
-
-func (a *alarms) stamp(list []admin.Alarm) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	stands := map[alarmKey]time.Time{}
-	for i := range list {
-		k := alarmKey{list[i].Code, list[i].Subject}
-		since, known := a.since[k]
-		if !known {
-			since = time.Now().UTC()
-		}
-		stands[k], list[i].Since = since, since
-	}
-	a.since = stands
 }

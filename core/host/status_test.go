@@ -2,6 +2,10 @@ package host
 
 import (
 	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -9,6 +13,7 @@ import (
 
 	"github.com/hostd/hostd/config"
 	"github.com/hostd/hostd/core/internal/admin"
+	"github.com/hostd/hostd/core/internal/life"
 	"github.com/hostd/hostd/core/internal/spool"
 )
 
@@ -47,18 +52,92 @@ func TestAlarmsKeepTheirTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := New(Options{Config: &config.Config{}})
 		broken := errors.New("disk image is malformed")
-		first := h.alarms.of(&admin.Status{}, broken, "", false)
+		first := h.alarms.of(&admin.Status{}, troubles{database: broken})
 		time.Sleep(time.Hour)
-		second := h.alarms.of(&admin.Status{Sinks: []admin.Sink{{Name: "emr", Dead: 1}}}, broken, "", false)
+		second := h.alarms.of(&admin.Status{Sinks: []admin.Sink{{Name: "emr", Dead: 1}}}, troubles{database: broken})
 		if len(first) != 1 || len(second) != 2 || !second[0].Since.Equal(first[0].Since) || !second[1].Since.After(first[0].Since) {
 			t.Fatalf("%+v, then %+v", first, second)
 		}
-		if gone := h.alarms.of(&admin.Status{}, nil, "", false); len(gone) != 0 {
+		if gone := h.alarms.of(&admin.Status{}, troubles{}); len(gone) != 0 {
 			t.Fatalf("%+v", gone)
 		}
 		time.Sleep(time.Hour)
-		if again := h.alarms.of(&admin.Status{}, broken, "", false); again[0].Since.Equal(first[0].Since) {
+		if again := h.alarms.of(&admin.Status{}, troubles{database: broken}); again[0].Since.Equal(first[0].Since) {
 			t.Fatal("an alarm that ended and came again has the old time")
 		}
 	})
+}
+
+// A file of the spool that somebody deletes is an alarm within seconds, and none any more when it is back.
+func TestADeletedFileOfTheSpoolIsAnAlarm(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s, err := spool.Open(dir, spool.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := New(Options{Config: &config.Config{}})
+		h.spool, h.places.spool, h.log = s, dir, slog.New(slog.DiscardHandler)
+		h.db = &database{why: errNotOpenYet}
+		g := life.NewGroup(t.Context())
+		g.Go("spool", s.Run)
+		g.Go("watch", h.watch)
+		defer func() {
+			g.Cancel()
+			if err := errors.Join(g.Wait(), s.Close()); err != nil {
+				t.Error(err)
+			}
+		}()
+		done := make(chan error, 1)
+		b := spool.Batch{Device: "ark-1", Records: []spool.Entry{{Payload: []byte("one")}}}
+		if err := s.Append(t.Context(), b, func(err error) { done <- err }); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		alarms := func() []admin.Alarm {
+			st := s.Stats()
+			return h.alarms.of(&admin.Status{}, h.troubles(&st))
+		}
+		newest := s.Stats().Newest
+		file := filepath.Join(dir, newest)
+		b1, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * watchEvery)
+		if list := alarms(); len(list) != 0 {
+			t.Fatalf("all is well: %+v", list)
+		}
+		if err := os.Remove(file); err != nil {
+			t.Skip("an open file cannot be deleted here:", err)
+		}
+		time.Sleep(watchEvery + time.Second)
+		if list := alarms(); len(list) != 1 || list[0].Code != alarmMissing || !strings.Contains(list[0].Text, newest) || !strings.Contains(list[0].Text, "put them back") {
+			t.Fatalf("%s is gone: %+v", newest, list)
+		}
+		if err := os.WriteFile(file, b1, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(watchEvery + time.Second)
+		if list := alarms(); len(list) != 0 {
+			t.Fatalf("it is back: %+v", list)
+		}
+	})
+}
+
+// What was missing stays so when the spool has let go of the file meanwhile: its records are lost.
+func TestAMissingFileStaysMissing(t *testing.T) {
+	var m missing
+	nowhere := func(string) bool { return false }
+	if lost, back := m.note([]string{"2", "1"}, nowhere); !slices.Equal(lost, []string{"2", "1"}) || len(back) != 0 {
+		t.Fatal(lost, back)
+	}
+	if lost, back := m.note([]string{"2"}, nowhere); len(lost)+len(back) != 0 || !slices.Equal(m.list(), []string{"1", "2"}) {
+		t.Fatal(lost, back, m.list())
+	}
+	if lost, back := m.note(nil, func(name string) bool { return name == "2" }); len(lost) != 0 || !slices.Equal(back, []string{"2"}) || !slices.Equal(m.list(), []string{"1"}) {
+		t.Fatal(lost, back, m.list())
+	}
 }

@@ -72,7 +72,7 @@ func Exams(ctx context.Context, c *config.Config, limit int) ([]Exam, error) {
 	}
 	r, err := dbpool.OpenReader(ctx, p.database)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrEnvironment, err)
+		return nil, Environment(err)
 	}
 	rows, err := r.Exams(ctx, limit)
 	if err = errors.Join(err, r.Close()); err != nil {

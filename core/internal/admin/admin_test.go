@@ -42,7 +42,7 @@ func (f *fake) Ready() error         { return f.missing }
 func clinic() admin.Status {
 	seen := time.Date(2026, 3, 24, 10, 31, 40, 0, time.UTC)
 	return admin.Status{
-		Clinic: "gangnam-eye", Version: "0.2.0", StartedAt: seen.Add(-time.Hour),
+		Clinic: "gangnam-eye", Version: "0.2.0", DataDir: "/var/lib/hostd", StartedAt: seen.Add(-time.Hour),
 		Devices: []admin.Device{
 			{Name: "ark-1", Plugin: "folder", Version: "1.0.0", State: admin.Up, Records: 12345, Received: 12346, LastRecordAt: &seen, Restarts: 2},
 			{Name: "tono", Plugin: "folder", State: admin.Failing, Error: "open folder: <nowhere>"},
@@ -53,7 +53,7 @@ func clinic() admin.Status {
 			Holders: []admin.Holder{{Name: "emr", InUse: 3, Oldest: 4.2, Statement: "UPSERT exam"}},
 		},
 		Cache:   admin.Cache{Entries: 50, Hits: 40, Misses: 10, Loads: 9},
-		Spool:   admin.Spool{Records: 12345, Bytes: 5 << 20, OldestAt: &seen, Quarantined: 1, Unrouted: 4},
+		Spool:   admin.Spool{Records: 12345, Bytes: 5 << 20, OldestAt: &seen, Quarantined: 1, Unrouted: 4, NewestFile: "0000000007-0a1b2c3d.seg", NewestSynced: 4096},
 		Workers: admin.Workers{Size: 8, Busy: 2, Queued: 1},
 		Alarms: []admin.Alarm{
 			{Code: "sink_failing", Subject: "emr", Since: seen, Text: "check the database"},
@@ -148,6 +148,40 @@ func TestAnEmptyHostHasListsAndNoNullButTimes(t *testing.T) {
 	}
 	if got["ready"] != false {
 		t.Error("ready while something is missing")
+	}
+}
+
+// No error's text shows a resident registration number, whatever a driver or plugin wrote into it; numbers that are none stay,
+// and the host's own status is left as it was.
+func TestTextsAreMasked(t *testing.T) {
+	const number, other = "900101-1234567", "1234567890123" // made up
+	said := "row (" + number + ", " + other + ", 42) was refused"
+	src := &fake{missing: errors.New(said), now: admin.Status{
+		Devices: []admin.Device{{Name: "ark-1", State: admin.Failing, Error: said}},
+		Sinks:   []admin.Sink{{Name: "emr", State: admin.Failing, Error: said}},
+		Alarms:  []admin.Alarm{{Code: "database_unavailable", Text: said}},
+	}}
+	file := filepath.Join(t.TempDir(), "admin.token")
+	addr := start(t, admin.Options{Source: src, TokenFile: file, Operate: func(context.Context, string, []byte) (any, error) {
+		return nil, errors.New(said)
+	}})
+	token, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		method, path string
+		texts        int
+	}{
+		{"GET", admin.PathStatus, 3}, {"GET", "/", 3}, {"GET", admin.PathReady, 1}, {"POST", admin.PathDo + "replay", 1}, {"GET", admin.PathMetrics, 0},
+	} {
+		_, body, _ := ask(t, c.method, "http://"+addr+c.path, "Authorization", "Bearer "+strings.TrimSpace(string(token)))
+		if strings.Contains(body, number) || strings.Contains(body, other) || strings.Count(body, "******-*******, ******-*******, 42") != c.texts {
+			t.Errorf("%s %s: %s", c.method, c.path, body)
+		}
+	}
+	if src.now.Devices[0].Error != said || src.now.Sinks[0].Error != said || src.now.Alarms[0].Text != said {
+		t.Error("the source's own texts were changed")
 	}
 }
 
@@ -377,6 +411,27 @@ func TestAPortInUseIsSaidPlainly(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Errorf("Close after a failed Open: %v", err)
+	}
+}
+
+// CheckPort says what Open would say, and leaves the port free.
+func TestCheckPort(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := free.Addr().String()
+	if err := admin.CheckPort(t.Context(), addr); !errors.Is(err, admin.ErrListen) || !strings.Contains(err.Error(), addr+" is in use by another program") {
+		t.Errorf("in use: %v", err)
+	}
+	free.Close()
+	for range 2 {
+		if err := admin.CheckPort(t.Context(), addr); err != nil {
+			t.Errorf("free: %v", err)
+		}
+	}
+	if err := admin.CheckPort(t.Context(), "0.0.0.0:0"); !errors.Is(err, admin.ErrAddress) {
+		t.Errorf("open to the network: %v", err)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/hostd/hostd/core/internal/life"
+	"github.com/hostd/hostd/core/internal/logs"
 )
 
 // Paths of the outside interface.
@@ -157,7 +158,7 @@ func (s *Server) operate(w http.ResponseWriter, r *http.Request) {
 }
 
 func text(w http.ResponseWriter, code int, body string) {
-	write(w, code, "text/plain; charset=utf-8", []byte(body))
+	write(w, code, "text/plain; charset=utf-8", []byte(logs.Mask(body)))
 }
 
 func write(w http.ResponseWriter, code int, contentType string, body []byte) {

@@ -97,13 +97,30 @@ func (s *Server) Open(ctx context.Context) error {
 		}
 		s.token = token
 	}
-	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "tcp", s.opt.Listen)
-	if err != nil {
-		return fmt.Errorf("open admin page: %w: %s", ErrListen, hint(s.opt.Listen, err))
-	}
+	ln, err := listen(ctx, s.opt.Listen)
 	s.ln = ln
-	return nil
+	return err
+}
+
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("open admin page: %w: %s", ErrListen, hint(addr, err))
+	}
+	return ln, nil
+}
+
+// CheckPort says why a Server could not be opened at the address, in the words of New and Open; nil means that it could.
+func CheckPort(ctx context.Context, addr string) error {
+	if err := CheckListen(addr); err != nil {
+		return err
+	}
+	ln, err := listen(ctx, addr)
+	if err != nil {
+		return err
+	}
+	return ln.Close()
 }
 
 const wsaAddrInUse = syscall.Errno(10048) // Windows' number for EADDRINUSE

@@ -2,6 +2,8 @@ package admin
 
 import (
 	"time"
+
+	"github.com/hostd/hostd/core/internal/logs"
 )
 
 // Source is the host as admin sees it. Both are called at each request and scrape, beside each other, and must answer
@@ -35,7 +37,8 @@ const (
 // Durations are seconds; a time that does not exist is null; a list is never null.
 type Status struct {
 	Clinic    string    `json:"clinic"`
-	Version   string    `json:"version"` // of hostd
+	Version   string    `json:"version"`  // of hostd
+	DataDir   string    `json:"data_dir"` // full path
 	StartedAt time.Time `json:"started_at"`
 	Ready     bool      `json:"ready"` // filled by admin, from Source.Ready
 	Devices   []Device  `json:"devices"`
@@ -107,6 +110,9 @@ type Spool struct {
 	OldestAt    *time.Time `json:"oldest_at"`
 	Quarantined int        `json:"quarantined"` // damaged ranges that were set aside
 	Unrouted    uint64     `json:"unrouted"`    // records that no route matched, ever
+
+	NewestFile   string `json:"newest_file"`   // name of the file that is written to; empty before the first record
+	NewestSynced int64  `json:"newest_synced"` // bytes of it that are on the disk; behind them the next ones are being written
 }
 
 // Workers is the worker pool.
@@ -124,21 +130,25 @@ type Alarm struct {
 	Text    string    `json:"text"` // what to check
 }
 
-// status asks the source once and makes the answer whole.
+// status asks the source once and makes the answer whole, its texts masked as the log's are.
 func status(src Source) Status {
 	s := src.Status()
 	s.Ready = src.Ready() == nil
-	s.Devices = full(s.Devices)
-	s.Sinks = full(s.Sinks)
-	s.Alarms = full(s.Alarms)
-	s.Pool.Holders = full(s.Pool.Holders)
+	s.Devices = masked(s.Devices, func(d *Device) *string { return &d.Error })
+	s.Sinks = masked(s.Sinks, func(k *Sink) *string { return &k.Error })
+	s.Alarms = masked(s.Alarms, func(a *Alarm) *string { return &a.Text })
+	if s.Pool.Holders == nil {
+		s.Pool.Holders = []Holder{}
+	}
 	return s
 }
 
-// full is the list, or an empty one instead of nil: nil would be null in JSON.
-func full[T any](list []T) []T {
-	if list == nil {
-		return []T{}
+// masked is a copy of the list with one text of each entry masked; empty, not nil, which would be null in JSON.
+func masked[T any](list []T, text func(*T) *string) []T {
+	list = append([]T{}, list...)
+	for i := range list {
+		t := text(&list[i])
+		*t = logs.Mask(*t)
 	}
 	return list
 }

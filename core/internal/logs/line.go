@@ -52,7 +52,7 @@ type lineFormatter struct{ inner logrus.Formatter }
 
 // Format makes the line. The entry is the logger's own copy.
 func (f *lineFormatter) Format(e *logrus.Entry) ([]byte, error) {
-	e.Message = mask(e.Message)
+	e.Message = Mask(e.Message)
 	e.Data = tidy(e.Data)
 	line, err := f.inner.Format(e)
 	for limit := maxLine / 2; err == nil && len(line) > maxLine && limit >= maxKey; limit /= 2 {
@@ -91,7 +91,7 @@ func tidyKey(key string) string {
 			return r
 		}
 		return '_'
-	}, mask(key))
+	}, Mask(key))
 	return key[:min(len(key), maxKey)]
 }
 
@@ -111,7 +111,7 @@ func cut(s string, limit int) string {
 func maskAny(v any) any {
 	switch x := v.(type) {
 	case string:
-		return mask(x)
+		return Mask(x)
 	case int64:
 		return maskNumber(v, strconv.FormatInt(x, 10))
 	case uint64:
@@ -121,12 +121,12 @@ func maskAny(v any) any {
 	case bool, int:
 		return v
 	default:
-		return mask(fmt.Sprint(v))
+		return Mask(fmt.Sprint(v))
 	}
 }
 
 func maskNumber(v any, text string) any {
-	if m := mask(text); m != text {
+	if m := Mask(text); m != text {
 		return m
 	}
 	return v

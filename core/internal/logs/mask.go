@@ -10,9 +10,10 @@ const (
 	maskedNumber = "******-*******"
 )
 
-// mask replaces every resident registration number that stands alone among other digits. Digits in the middle of a hash are
-// none: without its id a record cannot be looked up.
-func mask(s string) string {
+// Mask replaces every resident registration number that stands alone among other digits. Digits in the middle of a hash are
+// none: without its id a record cannot be looked up. Every line of the log goes through it, and what else tells an error's text
+// must do the same: a driver's or a plugin's may quote a row.
+func Mask(s string) string {
 	var out strings.Builder
 	done := 0 // bytes of s that are in out
 	for i := 0; i < len(s); {
