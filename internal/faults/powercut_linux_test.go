@@ -2,9 +2,11 @@ package faults
 
 import (
 	"bufio"
+	"bytes"
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +19,9 @@ var cuts = flag.Int("cuts", 0, "of TestPowerCut: how often the power is cut; 0 s
 
 // lookAfterCuts is after how many cuts the verdict is given in between: SQLite is slow on this disk, and falls behind.
 const lookAfterCuts = 20
+
+// mostSyncs is how many fsyncs a cut waits for at most, when it comes before one. A start has some ten.
+const mostSyncs = 25
 
 // supply is a running powercut: the disk under data_dir, and its switch.
 type supply struct {
@@ -90,34 +95,61 @@ func (c *clinic) underPower() string {
 		"plugin: sql}", "plugin: sql, batch: 100}", "rate: 400", "rate: 50", "size: 600}", "size: 300, large: 40}", "rate: 1000", "rate: 200").Replace(c.loud())
 }
 
-// TestPowerCut cuts the power of the disk under data_dir at random instants, again and again: what was not synced is there in
-// part, or not at all. Of two cuts one makes directory entries safe with any fsync, the other only with their own directory's.
+// TestPowerCut cuts the power of the disk under data_dir again and again, at random instants of the host's life and of its start,
+// and before random fsyncs of either: what was not synced is there in part, or not at all. Of two cuts one makes directory entries
+// safe with any fsync, the other only with their own directory's. The spool is sealed or not, by chance at each start.
 func TestPowerCut(t *testing.T) {
 	if *cuts == 0 {
 		t.Skip("only with -cuts")
 	}
-	random := seeded(t)
+	random, began := seeded(t), time.Now()
 	c, o := newClinic(t), newOracle()
 	power := supplied(t, c.data)
+	c.write("spool.key", strings.Repeat("0a", 32))
 	c.archive, c.flow = filepath.Join(c.data, "archive"), c.underPower
-	modes := []string{"strict", "journal"}
+	starting := 0
 	for n := range *cuts {
-		c.configure(c.flow())
+		c.configure(sealedOrNot(c.flow(), random))
 		c.drop(o, 2)
-		if random.IntN(4) == 0 {
-			c.launch()
-		} else {
-			c.start()
+		if c.cutPower(power, random, []string{"strict", "journal"}[(n+1)%2]) {
+			starting++
 		}
-		time.Sleep(time.Duration(random.Int64N(int64(longestRun)))) // the instant of the cut is what is random
-		power.do("cut %d %s", random.Uint64(), modes[(n+1)%len(modes)])
-		c.kill()
-		power.do("mount")
 		if (n+1)%lookAfterCuts == 0 && n+1 < *cuts {
 			told := c.account(o)
 			t.Logf("%d cuts: %d records of the witness, none lost", n+1, told)
 		}
 	}
 	told := c.account(o)
-	t.Logf("%d cuts: %d records of the witness, %d of the generator, %d files, none lost", *cuts, told, o.row["gen"].last, len(o.share))
+	said, err := os.ReadFile(c.path("log/hostd.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d cuts, %d of them before the host was ready, %d torn ends, %d torn heads: %d records of the witness, %d of the generator, %d files, none lost; %s a cut",
+		*cuts, starting, bytes.Count(said, []byte("torn end of the log")), bytes.Count(said, []byte("never synced")),
+		told, o.row["gen"].last, len(o.share), (time.Since(began) / time.Duration(*cuts)).Round(time.Millisecond))
+}
+
+// sealedOrNot turns sealing on or off by chance. The key stays: it opens what is sealed already.
+func sealedOrNot(flow string, random *rand.Rand) string {
+	return strings.Replace(flow, "spool: {", fmt.Sprintf("spool: {seal: %t, key: '${file:spool.key}', ", random.IntN(2) == 0), 1)
+}
+
+// cutPower starts the host, cuts its power, and says whether it was not ready by then. What it finds is what the disk has left.
+func (c *clinic) cutPower(power *supply, random *rand.Rand, mode string) (starting bool) {
+	c.t.Helper()
+	if starting = random.IntN(3) == 0; starting {
+		c.launch()
+	} else {
+		c.start()
+	}
+	time.Sleep(time.Duration(random.Int64N(int64(longestRun)))) // the instant of the cut is what is random
+	power.do("cut %d %s %d", random.Uint64(), mode, random.IntN(2)*(1+random.IntN(mostSyncs)))
+	select {
+	case <-c.ready:
+		starting = false
+	default:
+	}
+	c.kill()
+	power.do("mount")
+	return starting
 }

@@ -112,7 +112,7 @@ func (d *deadLog) open(s *Spool) error {
 	return nil
 }
 
-// load notes the letters of a file, and those that it closes. next is the number after the last record.
+// load notes the letters of a file, and those that it closes, and finds its end. next is the number after the last record.
 func (d *deadLog) load(info fs.FileInfo, in map[deadKey]int, next uint64) error {
 	var num uint32
 	f := deadFile{name: info.Name(), end: info.Size(), held: map[string]seqs{}}
@@ -121,7 +121,7 @@ func (d *deadLog) load(info fs.FileInfo, in map[deadKey]int, next uint64) error 
 	}
 	d.top = max(d.top, num)
 	d.files = append(d.files, f)
-	whole, err := d.scan(f, func(fr *frame) bool {
+	whole, err := d.look(f, func(fr *frame) bool {
 		if l, ok := decodeDead(fr); ok {
 			in[l.key()] = len(d.files) - 1
 			widen(f.held, l.Sink, seqs{l.Seq, l.Seq})
@@ -130,6 +130,13 @@ func (d *deadLog) load(info fs.FileInfo, in map[deadKey]int, next uint64) error 
 		} else if sink, r, ok := decodeGone(fr); ok {
 			widen(d.gone, sink, r)
 		}
+		return true
+	}, func(c *scanner, b span) bool {
+		if b.to < f.end || !c.short && !c.torn(b, []span{b}) {
+			return false
+		}
+		d.bad.cut(f.name, b)
+		d.files[len(d.files)-1].end = b.from
 		return true
 	})
 	if errors.Is(err, ErrKey) {
@@ -153,6 +160,11 @@ func (d *deadLog) remember(sink string, seq uint64) {
 
 // scan calls yield with each good frame of the file until it returns false. whole is false where something was damaged.
 func (d *deadLog) scan(f deadFile, yield func(*frame) bool) (whole bool, err error) {
+	return d.look(f, yield, func(*scanner, span) bool { return false })
+}
+
+// look is scan before the end of the file is known: a range of which torn is true was never acknowledged, and is no damage.
+func (d *deadLog) look(f deadFile, yield func(*frame) bool, torn func(*scanner, span) bool) (whole bool, err error) {
 	src, err := d.disk.Open(filepath.Join(d.dir, f.name), os.O_RDONLY)
 	if err != nil {
 		return false, err
@@ -160,7 +172,7 @@ func (d *deadLog) scan(f deadFile, yield func(*frame) bool) (whole bool, err err
 	whole = true
 	c := scanner{src: src, salt: f.salt, end: f.end, master: d.key}
 	c.bad = func(b span) {
-		if b.to < f.end || !c.short { // a torn end was never acknowledged
+		if !torn(&c, b) {
 			whole = false
 			d.bad.take(src, f.name, b)
 		}
@@ -297,6 +309,10 @@ func (d *deadLog) prune() {
 			return
 		}
 		d.files = append([]deadFile(nil), d.files[1:]...)
+		if err := d.disk.dirs.Sync(d.dir); err != nil { // Rule 18: no letter outlives the file with the mark that closes it
+			d.log.Debug("folder of dead letters not synced", "err", err)
+			return
+		}
 	}
 }
 

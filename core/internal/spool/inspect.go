@@ -181,6 +181,9 @@ func (v *verifying) run() error {
 			sum = crc32.Update(sum, castagnoli, fr.raw)
 			continue
 		}
+		if !whole && c.off == v.end && v.r.Open {
+			break // a trailer that got to the disk without all that stands before it
+		}
 		switch {
 		case whole && fr.a == uint64(fr.off-start) && fr.b == uint64(sum):
 			v.sure = c.off
@@ -189,7 +192,7 @@ func (v *verifying) run() error {
 		}
 		start, sum, whole = c.off, 0, true
 	}
-	v.tail(start, c.short, c.unread)
+	v.tail(start, &c)
 	return nil
 }
 
@@ -227,7 +230,7 @@ func (v *verifying) damage(end int64) {
 }
 
 // tail decides on what lies behind the last whole group; last is where the last trailer ends.
-func (v *verifying) tail(last int64, short, unread bool) {
+func (v *verifying) tail(last int64, c *scanner) {
 	switch {
 	case !v.r.Open:
 		v.damage(v.end)
@@ -236,7 +239,7 @@ func (v *verifying) tail(last int64, short, unread bool) {
 		if v.f.name == v.i.newest {
 			v.sure = max(v.sure, v.i.synced)
 		}
-	case last < v.end && v.torn(last, short, unread):
+	case last < v.end && v.torn(last, c):
 		v.sure = max(v.sure, last)
 	default:
 		v.sure = v.end
@@ -246,15 +249,15 @@ func (v *verifying) tail(last int64, short, unread bool) {
 }
 
 // torn is what the next Open would say of the bytes behind the last trailer.
-func (v *verifying) torn(last int64, short, unread bool) bool {
-	r := replaying{f: &found{segment: &segment{end: v.end}}, src: v.src, last: true, start: last}
-	r.again.unread = unread
+func (v *verifying) torn(last int64, c *scanner) bool {
+	r := replaying{f: &found{segment: &segment{end: v.end}}, last: true, start: last}
+	r.again.unread = c.unread
 	for _, b := range v.bad {
 		if b.to > last {
 			r.bad = append(r.bad, b)
 		}
 	}
-	return r.torn(short)
+	return r.torn(c)
 }
 
 // frames calls each with the good frames of the file, and bad with the ranges between them.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -17,12 +18,36 @@ var errPower = errors.New("power is off")
 
 // memDisk is a disk that knows what a power cut would leave: what was synced, and a random part of the rest.
 type memDisk struct {
-	mu     sync.Mutex
-	names  map[string]*memFile
-	stable map[string]*memFile // directory entries that were synced
-	ops    int
-	fail   func(n int, op string) error // called with mu held before operation n
-	lie    bool                         // Sync does nothing and says that all is well
+	entries entries
+
+	mu      sync.Mutex
+	names   map[string]*memFile
+	folders map[string]bool     // made by Make; others are there for good
+	stable  map[string]*memFile // directory entries that were synced
+	firm    map[string]bool     // folders whose entries were synced
+	history []listing           // what the entries were since they were all safe, oldest first; empty with ownSync
+
+	ops  int
+	fail func(n int, op string) error // called with mu held before operation n
+	lie  bool                         // Sync does nothing and says that all is well
+	deaf bool                         // so does the Sync of folders
+}
+
+// entries says when a directory entry is safe.
+type entries int
+
+const (
+	ownSync    entries = iota // after a sync of its folder, and each by itself
+	anySync                   // so, and after a sync of any file that has grown; they and the sizes come in the order of the changes: ext4, xfs
+	noSync                    // as anySync, but folders cannot be synced: NTFS
+	entryKinds                // how many there are
+)
+
+// listing is all directory entries at one moment.
+type listing struct {
+	names   map[string]*memFile
+	folders map[string]bool
+	sizes   map[*memFile]int // before the last change
 }
 
 type memFile struct {
@@ -33,7 +58,7 @@ type memFile struct {
 }
 
 func newMemDisk() *memDisk {
-	return &memDisk{names: map[string]*memFile{}, stable: map[string]*memFile{}}
+	return &memDisk{names: map[string]*memFile{}, stable: map[string]*memFile{}, folders: map[string]bool{}, firm: map[string]bool{}}
 }
 
 func (d *memDisk) disk() disk { return disk{files: d, dirs: memDirs{d}} }
@@ -44,6 +69,23 @@ func (d *memDisk) op(name string) error {
 		return nil
 	}
 	return d.fail(d.ops, name)
+}
+
+// changed notes that an entry was made, moved or removed.
+func (d *memDisk) changed() {
+	if d.entries == ownSync {
+		return
+	}
+	sizes := map[*memFile]int{}
+	for _, f := range d.names {
+		sizes[f] = len(f.data)
+	}
+	d.history = append(d.history, listing{maps.Clone(d.names), maps.Clone(d.folders), sizes})
+}
+
+// settle makes all entries safe.
+func (d *memDisk) settle() {
+	d.stable, d.firm, d.history = maps.Clone(d.names), maps.Clone(d.folders), nil
 }
 
 type memHandle struct {
@@ -66,6 +108,7 @@ func (d *memDisk) Open(path string, flag int) (file, error) {
 	case !ok:
 		f = &memFile{}
 		d.names[path] = f
+		d.changed()
 	}
 	return memHandle{d, f}, nil
 }
@@ -95,6 +138,7 @@ func (d *memDisk) Rename(from, to string) error {
 	}
 	d.names[to] = d.names[from]
 	delete(d.names, from)
+	d.changed()
 	return nil
 }
 
@@ -108,6 +152,7 @@ func (d *memDisk) Remove(path string) error {
 		return fs.ErrNotExist
 	}
 	delete(d.names, path)
+	d.changed()
 	return nil
 }
 
@@ -157,6 +202,7 @@ func (h memHandle) Sync() error {
 		f.dirty = nil // the kernel forgets what it could not write, and the next sync says that all is well
 		return err
 	}
+	grown := len(f.data) != len(f.synced)
 	f.synced = f.synced[:min(int64(len(f.synced)), f.cut)]
 	for _, r := range f.dirty {
 		r.to = min(r.to, int64(len(f.data)))
@@ -169,6 +215,9 @@ func (h memHandle) Sync() error {
 		copy(f.synced[r.from:r.to], f.data[r.from:r.to])
 	}
 	f.dirty, f.cut = nil, 1<<62
+	if h.d.entries == noSync || h.d.entries == anySync && grown {
+		h.d.settle()
+	}
 	return nil
 }
 
@@ -176,7 +225,18 @@ func (h memHandle) Close() error { return nil }
 
 type memDirs struct{ d *memDisk }
 
-func (memDirs) Make(string) error { return nil }
+func (m memDirs) Make(path string) error {
+	m.d.mu.Lock()
+	defer m.d.mu.Unlock()
+	if err := m.d.op("mkdir"); err != nil {
+		return err
+	}
+	for p := filepath.Clean(path); filepath.Dir(p) != "." && !m.d.folders[p]; p = filepath.Dir(p) { // the first one is there
+		m.d.folders[p] = true
+		m.d.changed()
+	}
+	return nil
+}
 
 func (m memDirs) Size(path string) (int64, error) {
 	m.d.mu.Lock()
@@ -194,20 +254,27 @@ func (m memDirs) Sync(path string) error {
 	if err := m.d.op("syncdir"); err != nil {
 		return err
 	}
-	if m.d.lie {
+	switch {
+	case m.d.lie || m.d.deaf || m.d.entries == noSync:
+		return nil
+	case m.d.entries == anySync:
+		m.d.settle()
 		return nil
 	}
-	for name := range m.d.stable {
-		if filepath.Dir(name) == filepath.Clean(path) {
-			delete(m.d.stable, name)
-		}
-	}
-	for name, f := range m.d.names {
-		if filepath.Dir(name) == filepath.Clean(path) {
-			m.d.stable[name] = f
-		}
-	}
+	settleIn(m.d.stable, m.d.names, path)
+	settleIn(m.d.firm, m.d.folders, path)
 	return nil
+}
+
+// settleIn makes what is safe of a folder what is there.
+func settleIn[V any](safe, now map[string]V, path string) {
+	in := func(name string, _ V) bool { return filepath.Dir(name) == filepath.Clean(path) }
+	maps.DeleteFunc(safe, in)
+	for name, v := range now {
+		if in(name, v) {
+			safe[name] = v
+		}
+	}
 }
 
 type memInfo struct {
@@ -244,41 +311,80 @@ func (d *memDisk) crash(rnd *rand.Rand, whole bool) *memDisk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	after := newMemDisk()
-	after.lie = d.lie
-	paths := map[string]bool{}
-	for name := range d.names {
-		paths[name] = true
+	after.entries, after.lie, after.deaf = d.entries, d.lie, d.deaf
+	there := d.found(rnd, whole)
+	for _, name := range slices.Sorted(maps.Keys(there.names)) {
+		left := there.names[name].left(rnd, whole, there.sizes)
+		after.names[name] = &memFile{data: left, synced: bytes.Clone(left), cut: 1 << 62}
 	}
-	for name := range d.stable {
-		paths[name] = true
-	}
-	sorted := make([]string, 0, len(paths))
-	for name := range paths {
-		sorted = append(sorted, name)
-	}
-	slices.Sort(sorted)
-	for _, name := range sorted {
-		f := d.stable[name]
-		if now := d.names[name]; now != f && !whole && rnd.IntN(2) == 0 {
-			f = now
-		}
-		if f == nil {
-			continue
-		}
-		left := f.left(rnd, whole)
-		g := &memFile{data: left, synced: bytes.Clone(left), cut: 1 << 62}
-		after.names[name], after.stable[name] = g, g
-	}
+	after.folders = there.folders
+	after.settle()
 	return after
 }
 
-// left is what the disk holds of a file.
-func (f *memFile) left(rnd *rand.Rand, whole bool) []byte {
+// found are the directory entries after a power cut, and the sizes that files may have grown to where that is not all.
+func (d *memDisk) found(rnd *rand.Rand, whole bool) listing {
+	safe := listing{names: d.stable, folders: d.firm}
+	switch {
+	case whole:
+	case d.entries == ownSync:
+		safe = listing{names: either(rnd, d.stable, d.names), folders: either(rnd, d.firm, d.folders)}
+	default:
+		n := rnd.IntN(len(d.history) + 1)
+		if n > 0 {
+			safe = d.history[n-1]
+		}
+		if safe.sizes = nil; n < len(d.history) {
+			safe.sizes = d.history[n].sizes
+		}
+	}
+	return safe.reachable(d.folders)
+}
+
+// either gives of each entry the safe one or the newest.
+func either[V comparable](rnd *rand.Rand, safe, now map[string]V) map[string]V {
+	all, out := maps.Clone(safe), map[string]V{}
+	maps.Copy(all, now)
+	var none V
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		v := safe[name]
+		if now[name] != v && rnd.IntN(2) == 0 {
+			v = now[name]
+		}
+		if v != none {
+			out[name] = v
+		}
+	}
+	return out
+}
+
+// reachable leaves out what lies in a folder that is gone. made are those that may be.
+func (l listing) reachable(made map[string]bool) listing {
+	gone := func(p string) bool {
+		for p = filepath.Dir(p); p != "."; p = filepath.Dir(p) {
+			if made[p] && !l.folders[p] {
+				return true
+			}
+		}
+		return false
+	}
+	out := listing{maps.Clone(l.names), maps.Clone(l.folders), l.sizes}
+	maps.DeleteFunc(out.names, func(p string, _ *memFile) bool { return gone(p) })
+	maps.DeleteFunc(out.folders, func(p string, _ bool) bool { return gone(p) })
+	return out
+}
+
+// left is what the disk holds of a file. Beyond sizes, where it is in them, it has not grown.
+func (f *memFile) left(rnd *rand.Rand, whole bool, sizes map[*memFile]int) []byte {
 	out := bytes.Clone(f.synced)
 	if whole {
 		return out
 	}
-	lo, hi := min(len(f.data), len(f.synced)), max(len(f.data), len(f.synced))
+	grown := len(f.data)
+	if size, ok := sizes[f]; ok {
+		grown = min(grown, size)
+	}
+	lo, hi := min(grown, len(f.synced)), max(grown, len(f.synced))
 	size := []int{lo, hi, lo + rnd.IntN(hi-lo+1)}[rnd.IntN(3)]
 	if size <= len(out) {
 		out = out[:size]

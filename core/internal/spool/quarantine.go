@@ -72,8 +72,11 @@ func (q *quarantine) take(src io.ReaderAt, file string, r span) {
 	}
 }
 
-// cut counts a torn end of the newest segment: a group that nobody was told of.
+// cut counts a torn end of a file: a group or a letter that nobody was told of.
 func (q *quarantine) cut(file string, r span) {
+	if q.muted {
+		return
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.torn++

@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -11,9 +10,6 @@ import (
 	"strings"
 	"time"
 )
-
-// sector is the smallest piece that a disk writes whole.
-const sector = 512
 
 // found is a segment as it lies in the folder.
 type found struct {
@@ -32,11 +28,16 @@ func (s *Spool) recover() error {
 	if err := s.bad.open(filepath.Join(s.dir, quarantineDir), s.disk, s.log); err != nil {
 		return err
 	}
-	all, err := s.list()
+	chain, unsynced, err := s.survey()
 	if err != nil {
 		return err
 	}
-	chain := s.link(all)
+	for _, f := range unsynced {
+		s.log.Info("segment that was never synced deleted", "segment", f.name, "err", s.disk.Remove(s.path(f.segment)))
+	}
+	if err := s.link(chain); err != nil {
+		return err
+	}
 	if err := s.replayAll(chain); err != nil {
 		return err
 	}
@@ -55,7 +56,10 @@ func (s *Spool) recover() error {
 			s.byName[name] = uint32(i)
 		}
 	}
-	return s.dead.open(s)
+	if err := s.dead.open(s); err != nil {
+		return err
+	}
+	return s.dead.sync()
 }
 
 // syncDirs makes the folders themselves durable.
@@ -68,8 +72,55 @@ func (s *Spool) syncDirs() error {
 	return nil
 }
 
-// list returns the segments of the folder by number, each with its head.
+// sync makes durable what Open has read: a letter that a killed process wrote and did not sync is in the page cache, and is not
+// kept again; an attachment is swept when a mark there closes its letter.
+func (d *deadLog) sync() error {
+	for _, file := range d.files {
+		f, err := d.disk.Open(filepath.Join(d.dir, file.name), os.O_RDWR)
+		if err == nil {
+			err = errors.Join(f.Sync(), f.Close())
+		}
+		if err != nil {
+			return diskError("sync dead letters", err)
+		}
+	}
+	return nil
+}
+
+// list returns the segments that form the log, oldest first, each with its head.
 func (s *Spool) list() ([]*found, error) {
+	chain, _, err := s.survey()
+	return chain, err
+}
+
+// survey finds the segments that form the log, oldest first, and those that do not: what they held was never synced.
+func (s *Spool) survey() (chain, unsynced []*found, err error) {
+	all, err := s.heads()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, f := range slices.Backward(all) {
+		out := false
+		if len(chain) == 0 {
+			out, err = s.headTorn(f)
+		} else if after := chain[len(chain)-1]; after.snap != nil {
+			out = f.num > after.prev // its successor does not name it
+		}
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case out:
+			unsynced = append(unsynced, f)
+		default:
+			chain = append(chain, f)
+		}
+	}
+	slices.Reverse(chain)
+	return chain, unsynced, nil
+}
+
+// heads reads the heads of all segments of the folder, by number.
+func (s *Spool) heads() ([]*found, error) {
 	infos, err := s.disk.dirs.List(s.dir)
 	if err != nil {
 		return nil, err
@@ -93,6 +144,32 @@ func (s *Spool) list() ([]*found, error) {
 	}
 	slices.SortStableFunc(all, func(a, b *found) int { return int(int64(a.num) - int64(b.num)) })
 	return all, nil
+}
+
+// headTorn says whether a segment holds a torn head and nothing else that can be read. Nothing was written behind a head that was
+// not synced: the segment before is still the end of the log.
+func (s *Spool) headTorn(f *found) (bool, error) {
+	if f.snap != nil {
+		return false, nil
+	}
+	src, err := s.disk.Open(s.path(f.segment), os.O_RDONLY)
+	if err != nil {
+		return false, fmt.Errorf("open segment: %w", err)
+	}
+	var bad []span
+	c := s.scanner(f, src)
+	c.bad = func(b span) { bad = append(bad, b) }
+	for {
+		fr, ok, err := c.next()
+		if err != nil || ok && fr.kind != kindKey && (fr.kind != kindTrailer || c.off < f.end) {
+			return false, errors.Join(err, src.Close())
+		}
+		if !ok {
+			break
+		}
+	}
+	unsynced := !c.unread && (c.short || c.torn(span{0, f.end}, bad))
+	return unsynced, src.Close()
 }
 
 // inspect reads the head of the segment. A head that cannot be read is damage, not an error.
@@ -122,36 +199,31 @@ func (s *Spool) inspect(f *found) error {
 	return src.Close()
 }
 
-// link returns the segments that form the log, oldest first. A segment that its successor does not name held nothing
-// that was acknowledged: it could not be synced.
-func (s *Spool) link(all []*found) []*found {
-	var chain []*found
-	for i := len(all) - 1; i >= 0; i-- {
-		f := all[i]
-		if len(chain) > 0 {
-			after := chain[len(chain)-1]
-			if after.snap != nil && f.num > after.prev {
-				s.log.Info("segment that was never synced deleted", "segment", f.name, "err", s.disk.Remove(s.path(f.segment)))
-				continue
-			}
-			f.last = after.last
-			if after.snap != nil {
-				f.last = after.snap.next - 1
-			}
-			if after.snap != nil && f.num == after.prev {
-				f.end = min(f.size, after.prevEnd)
-			}
+// link finds the ends of all segments of the chain but the newest: the next one names it. Where that is gone, nobody does.
+func (s *Spool) link(chain []*found) error {
+	for i := len(chain) - 2; i >= 0; i-- {
+		f, after := chain[i], chain[i+1]
+		f.last = after.last
+		if after.snap == nil {
+			continue
 		}
-		chain = append(chain, f)
+		f.last = after.snap.next - 1
+		if f.num == after.prev {
+			f.end = min(f.size, after.prevEnd)
+			continue
+		}
+		s.state = &state{} // what stands before a newer snapshot does not count
+		if err := s.replay(f, true); err != nil {
+			return err
+		}
 	}
-	slices.Reverse(chain)
-	return chain
+	return nil
 }
 
 // replayAll takes the newest snapshot and adds the frames behind it.
 func (s *Spool) replayAll(chain []*found) error {
 	s.state = &state{next: 1}
-	base, headless := 0, len(chain) > 0
+	base, headless := 0, s.top > 0
 	for i, f := range chain {
 		if f.snap != nil {
 			s.state, base, headless = f.snap, i, false
@@ -239,28 +311,40 @@ func (r *replaying) run() error {
 	for {
 		fr, ok, err := c.next()
 		r.again.unread = r.again.unread || c.unread
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if !ok {
-			break
-		}
-		if fr.kind == kindRecord {
+		case !ok:
+			return r.tail(&c)
+		case fr.kind == kindRecord:
 			r.top = max(r.top, fr.seq)
 		}
 		if fr.kind != kindTrailer {
 			r.sum = crc32.Update(r.sum, castagnoli, fr.raw)
 			continue
 		}
+		if c.off == r.f.end && len(r.bad) > 0 && r.torn(&c) {
+			r.top = max(r.top, fr.seq-min(fr.seq, 1))
+			r.cut()
+			return nil
+		}
 		whole := len(r.bad) == 0 && fr.a == uint64(fr.off-r.start) && fr.b == uint64(r.sum)
 		if err := r.group(c.off, whole); err != nil {
 			return err
 		}
 	}
-	if r.start == r.f.end {
+}
+
+// tail decides on the bytes behind the last trailer: torn, or a group that is all there, and whose trailer is damaged.
+func (r *replaying) tail(c *scanner) error {
+	switch {
+	case r.start == r.f.end:
+		return nil
+	case r.torn(c):
+		r.cut()
 		return nil
 	}
-	return r.tail(c.short)
+	return r.group(r.f.end, false)
 }
 
 // group applies the frames from start to end. Of a damaged group every good record counts: it was acknowledged.
@@ -280,40 +364,15 @@ func (r *replaying) group(end int64, whole bool) error {
 	return nil
 }
 
-// tail decides on the bytes behind the last trailer. In the newest segment they are a group that the end of power or of
-// the process cut off, unless they are all there and only damaged.
-func (r *replaying) tail(short bool) error {
-	if !r.torn(short) {
-		return r.group(r.f.end, false)
-	}
+// cut leaves out the bytes from start to end: a group that the end of power or of the process cut off.
+func (r *replaying) cut() {
 	r.s.bad.cut(r.f.name, span{r.start, r.f.end})
 	r.f.end = r.start
 	r.s.state.next = max(r.s.state.next, r.top+1) // numbers that stand behind the end never come again
-	return nil
 }
 
-// torn says whether the last group was never written whole: its end is missing, or a piece that reads as zeros, as a
-// sector does that never reached the disk.
-func (r *replaying) torn(short bool) bool {
-	if !r.last || r.again.unread { // what cannot be read now may be read later
-		return false
-	}
-	if short || len(r.bad) == 0 {
-		return true
-	}
-	var buf, zeros [sector]byte
-	if n, err := r.src.ReadAt(buf[:8], max(r.f.end-8, 0)); n == 8 && err == nil && bytes.Equal(buf[:8], zeros[:8]) {
-		return true // no trailer ends so
-	}
-	for _, b := range r.bad {
-		for at := b.from / sector * sector; at < b.to; at += sector {
-			from, to := max(at, r.start), min(at+sector, r.f.end)
-			piece := buf[:to-from]
-			n, err := r.src.ReadAt(piece, from)
-			if n == len(piece) && err == nil && bytes.Equal(piece, zeros[:n]) {
-				return true
-			}
-		}
-	}
-	return false
+// torn says whether the group from start to end was never on the disk whole. Only the last one of the newest segment can
+// be so, and what cannot be read now may be read later.
+func (r *replaying) torn(c *scanner) bool {
+	return r.last && !r.again.unread && (c.short || c.torn(span{r.start, r.f.end}, r.bad))
 }

@@ -18,6 +18,9 @@ const (
 	maxFails = 5
 )
 
+// sector is the smallest piece that a disk writes whole.
+const sector = 512
+
 // span is a range of bytes of a file.
 type span struct{ from, to int64 }
 
@@ -224,3 +227,86 @@ func failed(err error) bool { return err != nil && !errors.Is(err, io.EOF) }
 
 // at moves the scanner to another place of the same file.
 func (c *scanner) at(off, end int64) { c.off, c.end = off, end }
+
+// torn says of the bytes that one sync was to cover, whose frames are good but for bad, whether they never reached the disk
+// whole: their end is missing, or at least one sector of each frame in bad.
+func (c *scanner) torn(written span, bad []span) bool {
+	var end [8]byte
+	if n, err := c.src.ReadAt(end[:], max(written.to-8, 0)); n == 8 && err == nil && end == [8]byte{} {
+		return true // no trailer ends so
+	}
+	lost := len(bad) == 0
+	for _, b := range bad {
+		switch c.why(b, written) {
+		case isDamage:
+			return false
+		case isLost:
+			lost = true
+		case isLocked:
+		}
+	}
+	return lost
+}
+
+// cause is why a frame is not good.
+type cause uint8
+
+const (
+	isDamage cause = iota
+	isLost         // a sector of it never reached the disk, and reads as zeros
+	isLocked       // it is whole, and the key of its file is not
+)
+
+// why looks at the frame that should stand at the start of b. Where its header cannot be read, a sector of the header must be
+// lost. Zeros that a payload has of its own do not make it lost when a bit is flipped.
+func (c *scanner) why(b, written span) cause {
+	raw := make([]byte, min(b.to-b.from, headerSize+maxPayload))
+	if n, err := c.src.ReadAt(raw, b.from); n < len(raw) || n < headerSize {
+		return causeIf(!failed(err) && c.blank(b, written), isLost)
+	}
+	h, ok := parseHeader(raw, c.salt)
+	if !ok {
+		return causeIf(c.blank(span{b.from, b.from + headerSize}, written), isLost)
+	}
+	payload := raw[headerSize:]
+	switch wrong := crc32.Checksum(payload, castagnoli) ^ h.sum; {
+	case wrong == 0:
+		return causeIf(h.flags&flagSealed != 0 && c.aead == nil, isLocked)
+	case oneBit(wrong, len(payload)):
+		return isDamage
+	}
+	return causeIf(c.blank(span{b.from + headerSize, b.to}, written), isLost)
+}
+
+func causeIf(yes bool, what cause) cause {
+	if yes {
+		return what
+	}
+	return isDamage
+}
+
+// blank says whether what was written of one of the sectors that b touches reads as zeros.
+func (c *scanner) blank(b, written span) bool {
+	var buf, zeros [sector]byte
+	for at := b.from / sector * sector; at < b.to; at += sector {
+		from, to := max(at, written.from), min(at+sector, written.to)
+		piece := buf[:to-from]
+		if n, err := c.src.ReadAt(piece, from); n == len(piece) && err == nil && bytes.Equal(piece, zeros[:n]) {
+			return true
+		}
+	}
+	return false
+}
+
+// oneBit says whether a checksum is wrong by what the flip of a single one of n bytes' bits makes of it.
+func oneBit(wrong uint32, n int) bool {
+	for flip := uint32(crc32.Castagnoli); n > 0; n-- {
+		for range 8 {
+			if flip == wrong {
+				return true
+			}
+			flip = flip>>1 ^ crc32.Castagnoli&-(flip&1)
+		}
+	}
+	return false
+}

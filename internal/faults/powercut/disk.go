@@ -22,6 +22,9 @@ type disk struct {
 	dead   bool // the power is off
 	ino    uint64
 	added  bool // an entry has changed since they were all made safe
+
+	syncs int           // fsyncs until cut goes on; 0: it does not wait
+	met   chan struct{} // closed by the last of them, before it makes anything safe
 }
 
 // node is a file or a directory; its disk's mu guards it.
@@ -127,11 +130,42 @@ func (n *node) keepAll() {
 	}
 }
 
+// longestAim is how long cut waits for fsyncs at most.
+const longestAim = time.Second
+
+// aim waits until that many fsyncs have been asked for. The last of them finds the power gone.
+func (d *disk) aim(syncs int) {
+	if syncs <= 0 {
+		return
+	}
+	met := make(chan struct{})
+	d.mu.Lock()
+	d.syncs, d.met = syncs, met
+	d.mu.Unlock()
+	select {
+	case <-met:
+	case <-time.After(longestAim):
+	}
+}
+
+// hit counts an fsync, and says whether the power goes before it. The caller holds mu.
+func (d *disk) hit() bool {
+	if d.syncs == 0 {
+		return false
+	}
+	if d.syncs--; d.syncs > 0 {
+		return false
+	}
+	d.dead = true
+	close(d.met)
+	return true
+}
+
 // cut ends the disk and gives the one that is found afterwards.
 func (d *disk) cut(random *rand.Rand, strict bool) *disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.dead = true
+	d.dead, d.syncs = true, 0
 	after := &disk{strict: strict}
 	// Entries that were not synced may be there all the same, but then all of them: an operation is whole, or it is not.
 	after.root = after.found(d.root, random, random.IntN(2) == 0)

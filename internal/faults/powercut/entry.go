@@ -146,6 +146,9 @@ func (e *entry) Fsync(_ context.Context, _ fs.FileHandle, flags uint32) syscall.
 		return syscall.EIO
 	}
 	defer e.d.mu.Unlock()
+	if e.d.hit() {
+		return syscall.EIO
+	}
 	e.d.syncNode(e.n, flags&1 != 0)
 	return 0
 }

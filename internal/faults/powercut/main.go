@@ -8,8 +8,9 @@
 // It mounts itself on the folder that its argument names and obeys lines on its standard input; each is answered by "ok" or
 // by what is wrong:
 //
-//	cut SEED MODE   from this instant every call fails; what a disk would have is made
-//	mount           mounts that
+//	cut SEED MODE SYNCS   from the fsync with that number on, or within a second, every call fails; 0 is at once. What a disk
+//	                      would have then is made
+//	mount                 mounts that
 //
 // MODE says when directory entries are safe: with "journal" an fsync of anything that changed a size or a name commits all of
 // them, as ext4 and NTFS do; with "strict" only an fsync of their own directory does. It holds from the next mount on;
@@ -62,13 +63,15 @@ func main() {
 func (p *power) obey(line string) error {
 	var seed uint64
 	var mode string
+	var syncs int
 	switch {
 	case line == "mount":
 		return p.remount()
 	case strings.HasPrefix(line, "cut "):
-		if _, err := fmt.Sscanf(line, "cut %d %s", &seed, &mode); err != nil || mode != "journal" && mode != "strict" {
-			return fmt.Errorf("%q is not: cut SEED journal|strict", line)
+		if _, err := fmt.Sscanf(line, "cut %d %s %d", &seed, &mode, &syncs); err != nil || mode != "journal" && mode != "strict" {
+			return fmt.Errorf("%q is not: cut SEED journal|strict SYNCS", line)
 		}
+		p.now.aim(syncs)
 		p.next = p.now.cut(rand.New(rand.NewPCG(seed, 1)), mode == "strict")
 		return nil
 	}
