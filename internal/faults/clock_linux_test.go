@@ -11,9 +11,12 @@ import (
 	"time"
 )
 
-var steps = flag.Int("steps", 0, "of TestClock: how often the clock is put; 0 skips it, for its host is built with a package time of its own")
+var (
+	steps = flag.Int("steps", 0, "of TestClock: how often the clock is put; 0 skips it, for its host is built with a package time of its own")
+	dwell = flag.Duration("dwell", 0, "of TestClock: how long nothing may go down after the clock was put back; what watches a connection takes 15 s")
+)
 
-// shiftFile is the file beside the programs that holds the shift of the wall clock in seconds.
+// shiftFile is the file in the host's working folder, which is also its plugins', with the shift of the wall clock in seconds.
 const shiftFile = "shift"
 
 // shifter is added to core/sdk, which the host and every plugin have: it reads the shift again and again. Now itself makes
@@ -29,7 +32,7 @@ import (
 func init() {
 	go func() {
 		for ; ; time.Sleep(5 * time.Millisecond) {
-			text, err := os.ReadFile(%q)
+			text, err := os.ReadFile("shift")
 			if err != nil {
 				continue
 			}
@@ -54,8 +57,8 @@ func shifted() (sec int64, nsec int32, mono int64) {
 }
 `
 
-// clockOverlay gives package time and core/sdk for a build in dir.
-func clockOverlay(t *testing.T, dir string) map[string]string {
+// clockOverlay gives package time and core/sdk. Its text is always the same, so that a second build finds everything made.
+func clockOverlay(t *testing.T) map[string]string {
 	t.Helper()
 	goroot, err := exec.CommandContext(t.Context(), "go", "env", "GOROOT").Output()
 	if err != nil {
@@ -80,17 +83,14 @@ func clockOverlay(t *testing.T, dir string) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return map[string]string{path: text + shiftedNow, sdk: fmt.Sprintf(shifter, filepath.Join(dir, shiftFile))}
+	return map[string]string{path: text + shiftedNow, sdk: shifter}
 }
 
 // shiftedPrograms builds hostd and the plugins with a clock that can be put.
 func shiftedPrograms(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	texts := clockOverlay(t, dir)
+	dir := filepath.Join(t.TempDir(), "bin")
+	texts := clockOverlay(t)
 	broken, err := mutated(*mutant)
 	if err != nil {
 		t.Fatal(err)
@@ -98,10 +98,16 @@ func shiftedPrograms(t *testing.T) string {
 	for path, text := range broken {
 		texts[path] = text
 	}
-	if err := buildWith(dir, t.TempDir(), texts); err != nil {
+	if err := buildWith(dir, t.TempDir(), texts, everything...); err != nil {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// jumps come in the order of their weight: a short run has the first ones.
+var jumps = []time.Duration{
+	time.Hour, -time.Hour, 24 * time.Hour, -24 * time.Hour,
+	-time.Hour, time.Hour, -24 * time.Hour, 24 * time.Hour,
 }
 
 // TestClock puts the clock of the host and of all its plugins by an hour and by a day, to and fro, under load. No plugin may
@@ -113,9 +119,9 @@ func TestClock(t *testing.T) {
 	random := seeded(t)
 	c, o := newClinic(t), newOracle()
 	c.bin = shiftedPrograms(t)
+	c.host = filepath.Join(c.bin, "hostd")
 	c.configure(c.flow())
 	c.start()
-	jumps := []time.Duration{time.Hour, -time.Hour, -time.Hour, time.Hour, 24 * time.Hour, -24 * time.Hour, -24 * time.Hour, 24 * time.Hour}
 	var shift time.Duration
 	for n := range *steps {
 		jump := jumps[n%len(jumps)]
@@ -123,7 +129,11 @@ func TestClock(t *testing.T) {
 		down := c.count("msg=down")
 		shift += jump
 		c.shift(shift)
+		began := time.Now() // its monotonic part counts
 		c.goesOn(fmt.Sprintf("step by %s", jump), o)
+		for jump < 0 && time.Since(began) < *dwell {
+			c.goesOn(fmt.Sprintf("%s after a step by %s", time.Since(began).Round(time.Second), jump), o)
+		}
 		if now := c.count("msg=down"); now > down {
 			t.Errorf("step by %s: something went down %d times", jump, now-down)
 		}
@@ -144,7 +154,7 @@ func TestClock(t *testing.T) {
 // shift puts the clock, in one step, and waits until the host shows the new time.
 func (c *clinic) shift(by time.Duration) {
 	c.t.Helper()
-	path := filepath.Join(c.bin, shiftFile)
+	path := c.path(shiftFile)
 	if err := os.WriteFile(path+".new", fmt.Append(nil, int64(by/time.Second)), 0o600); err != nil {
 		c.t.Fatal(err)
 	}
@@ -152,7 +162,7 @@ func (c *clinic) shift(by time.Duration) {
 		c.t.Fatal(err)
 	}
 	near := time.Now().Add(by)
-	c.eventually("the clock is put", patience, func() bool {
+	c.eventually("the clock is put", *patience, func() bool {
 		s, err := c.status()
 		return err == nil && s.device("wit").LastRecordAt.Sub(near).Abs() < 10*time.Minute
 	})
@@ -164,7 +174,7 @@ func (c *clinic) goesOn(what string, o *oracle) {
 	s := c.until(what+": the host answers", func(*status) bool { return true })
 	c.drop(o, 3)
 	told, emr, archive := c.told(c.t), s.sink("emr").Delivered, s.sink("archive").Delivered
-	c.eventually(what+": the flow goes on", patience, func() bool {
+	c.eventually(what+": the flow goes on", *patience, func() bool {
 		s, err := c.status()
 		return err == nil && len(c.names("in")) == 0 && c.told(c.t) > told+200 && s.sink("emr").Delivered > emr+100 && s.sink("archive").Delivered > archive+100
 	})

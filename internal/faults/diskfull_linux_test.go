@@ -57,7 +57,7 @@ func TestDiskFull(t *testing.T) {
 			pid := c.cmd.Process.Pid
 			for n := range *fills {
 				c.drop(o, 5)
-				c.eventually("intake goes on", patience, func() bool { return c.told(t) > int64(n*500+100) })
+				c.eventually("intake goes on", *patience, func() bool { return c.told(t) > int64(n*500+100) })
 				time.Sleep(time.Duration(random.IntN(300)) * time.Millisecond) // the instant of the fault is what is random
 				took := c.fillOnce(t, o)
 				t.Logf("fill %d: %d records told, intake is back %s after the ballast is gone", n+1, c.told(t), took)
@@ -81,7 +81,7 @@ func (c *clinic) fillOnce(t *testing.T, o *oracle) time.Duration {
 	ballast := filepath.Join(c.data, "ballast")
 	fill(t, ballast)
 	refused := func(s *status) bool { return s.device("wit").Error != "" && s.device("gen").Error != "" }
-	began, end := c.told(t), time.Now().Add(patience)
+	began, end := c.told(t), time.Now().Add(*patience)
 	for s, err := c.status(); err != nil || !refused(&s); s, err = c.status() {
 		if time.Now().After(end) {
 			t.Fatalf("the full disk is not in the status: %+v %v", s, err)
@@ -94,7 +94,7 @@ func (c *clinic) fillOnce(t *testing.T, o *oracle) time.Duration {
 	}
 	c.drop(o, 2*slack)
 	before, files := c.told(t), len(c.names("in/done"))
-	limit, room := time.Now().Add(patience), time.Now()
+	limit, room := time.Now().Add(*patience), time.Now()
 	for time.Since(room) < *holdFull+inFlight && time.Now().Before(limit) {
 		if fill(t, ballast) > 0 {
 			room = time.Now() // the host let something go: what it took meanwhile had its place
@@ -119,7 +119,7 @@ func (c *clinic) fillOnce(t *testing.T, o *oracle) time.Duration {
 		t.Fatal(err)
 	}
 	gone := time.Now()
-	c.eventually("intake is back", patience, func() bool { return c.told(t) > before && len(c.names("in")) == 0 })
+	c.eventually("intake is back", *patience, func() bool { return c.told(t) > before && len(c.names("in")) == 0 })
 	return time.Since(gone)
 }
 

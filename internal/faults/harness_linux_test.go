@@ -25,67 +25,80 @@ import (
 var (
 	seedFlag = flag.Uint64("seed", 0, "repeats a run; 0 takes one from the clock")
 	built    = flag.String("bin", "", "folder of built binaries, for comparing builds; empty builds them")
+	patience = flag.Duration("patience", 2*time.Minute, "for what takes a second or two on a quiet machine")
 	mutant   = flag.String("mutant", "", "builds hostd with this line broken: the proof must fail")
 )
 
 const (
-	patience = 120 * time.Second     // for what takes a second or two on a quiet machine
-	look     = 20 * time.Millisecond // between two looks at another process
-	root     = "../.."               // the module, seen from this package
+	look = 20 * time.Millisecond // between two looks at another process
+	root = "../.."               // the module, seen from this package
 )
 
 var binaries struct {
 	once sync.Once
-	dir  string
+	dir  string // of the plugins and of the host as it is
+	host string // the host that is proved: there, or the mutant's
+	temp string // what is removed in the end; empty for nothing
 	err  error
 }
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if *built == "" && binaries.dir != "" {
-		os.RemoveAll(binaries.dir)
+	if binaries.temp != "" {
+		os.RemoveAll(binaries.temp)
 	}
 	os.Exit(code)
 }
 
-// programs is the folder with hostd, the plugins and the witness.
-func programs(t *testing.T) string {
+// programs gives the folder with the plugins and the witness, and the path of hostd.
+func programs(t *testing.T) (dir, host string) {
 	t.Helper()
-	binaries.once.Do(func() { binaries.dir, binaries.err = build() })
+	binaries.once.Do(func() { binaries.err = build() })
 	if binaries.err != nil {
 		t.Fatal(binaries.err)
 	}
-	return binaries.dir
+	return binaries.dir, binaries.host
 }
 
-func build() (string, error) {
-	if *built != "" {
-		return filepath.Abs(*built)
+// build makes what is not there. A mutant is another hostd, beside the plugins as they are.
+func build() (err error) {
+	b := &binaries
+	if *built == "" || *mutant != "" {
+		if b.temp, err = os.MkdirTemp("", "hostd-faults-"); err != nil {
+			return err
+		}
 	}
-	dir, err := os.MkdirTemp("", "hostd-faults-")
-	if err != nil {
-		return "", err
+	if b.dir = filepath.Join(b.temp, "bin"); *built != "" {
+		b.dir, err = filepath.Abs(*built)
+	} else {
+		err = buildWith(b.dir, "", nil, everything...)
+	}
+	b.host = filepath.Join(b.dir, "hostd")
+	if err != nil || *mutant == "" {
+		return err
 	}
 	texts, err := mutated(*mutant)
 	if err != nil {
-		return dir, err
+		return err
 	}
-	scratch, err := os.MkdirTemp("", "hostd-faults-overlay-")
-	if err != nil {
-		return dir, err
-	}
-	defer os.RemoveAll(scratch)
-	return dir, buildWith(dir, scratch, texts)
+	b.host = filepath.Join(b.temp, "mutant", "hostd")
+	return buildWith(filepath.Dir(b.host), b.temp, texts, "./cmd/hostd")
 }
 
-// buildWith builds the programs into dir, with other texts in the place of files, which scratch takes.
-func buildWith(dir, scratch string, texts map[string]string) error {
+// everything is hostd, its plugins and the witness.
+var everything = []string{"./cmd/hostd", "./plugins/devices/...", "./plugins/sinks/...", "./internal/faults/witness"}
+
+// buildWith builds programs into dir, with other texts in the place of files, which scratch takes.
+func buildWith(dir, scratch string, texts map[string]string, packages ...string) error {
 	over, err := overlay(scratch, texts)
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700) // hostd refuses plugins of a folder that others can write
+	}
 	if err != nil {
 		return err
 	}
 	args := append([]string{"build", "-buildvcs=false", "-o", dir + "/"}, over...)
-	return goBuild(append(args, "./cmd/hostd", "./plugins/devices/...", "./plugins/sinks/...", "./internal/faults/witness"))
+	return goBuild(append(args, packages...))
 }
 
 func goBuild(args []string) error {
@@ -117,11 +130,14 @@ type clinic struct {
 	dir  string
 	data string // data_dir
 	addr string
-	bin  string
-	wrap []string // command that runs the host, such as strace; empty for none
+	http *http.Client // one connection, which is one in what the host holds
+	bin  string       // folder of the plugins
+	host string       // hostd
+	wrap []string     // command that runs the host, such as strace; empty for none
 
 	archive string        // folder of the file sink
 	flow    func() string // devices and sinks under load
+	lost    int64         // records that damage has cost
 
 	cmd   *exec.Cmd
 	ready chan time.Duration // gets the time from the start to the line that says so
@@ -133,7 +149,10 @@ type clinic struct {
 // newClinic has a folder of its own, and no configuration yet.
 func newClinic(t *testing.T) *clinic {
 	t.Helper()
-	c := &clinic{t: t, dir: t.TempDir(), bin: programs(t)}
+	c := &clinic{t: t, dir: t.TempDir()}
+	c.bin, c.host = programs(t)
+	c.http = &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
+	t.Cleanup(c.http.CloseIdleConnections)
 	c.data, c.archive, c.flow = c.path("data"), c.path("archive"), c.loud
 	var err error
 	if c.addr, err = freeAddr(t); err != nil {
@@ -180,9 +199,9 @@ func (c *clinic) launch() {
 	c.t.Helper()
 	began := time.Now()
 	r, w := io.Pipe()
-	args := append(append([]string{}, c.wrap...), filepath.Join(c.bin, "hostd"), "run", "-c", "hostd.yaml")
+	args := append(append([]string{}, c.wrap...), c.host, "run", "-c", "hostd.yaml")
 	cmd := exec.CommandContext(context.Background(), args[0], args[1:]...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env = c.dir, w, w, environment()
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env, cmd.SysProcAttr = c.dir, w, w, environment(), endsWithUs()
 	if err := cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
@@ -206,6 +225,9 @@ func (c *clinic) launch() {
 	}()
 }
 
+// endsWithUs lets a process end with this one, which may be interrupted.
+func endsWithUs() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
+
 // environment is this process's, without what configures hostd.
 func environment() (env []string) {
 	for _, kv := range os.Environ() {
@@ -225,7 +247,7 @@ func (c *clinic) start() time.Duration {
 		return took
 	case <-c.ended:
 		c.t.Fatalf("host ended before it was ready: %v", c.err)
-	case <-time.After(patience):
+	case <-time.After(*patience):
 		c.t.Fatalf("host did not get ready")
 	}
 	return 0
@@ -262,7 +284,7 @@ func (c *clinic) stop() {
 		if c.err != nil {
 			c.t.Fatalf("host ended badly: %v", c.err)
 		}
-	case <-time.After(patience):
+	case <-time.After(*patience):
 		c.t.Fatalf("host did not end")
 	}
 }
@@ -349,7 +371,7 @@ func (c *clinic) ask(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -385,7 +407,7 @@ func (c *clinic) within(long time.Duration, ok func(*status) bool) (last status,
 // until is within, for a proof that cannot go on without.
 func (c *clinic) until(what string, ok func(*status) bool) status {
 	c.t.Helper()
-	s, err := c.within(patience, ok)
+	s, err := c.within(*patience, ok)
 	if err != nil {
 		c.t.Fatalf("%s: %v", what, err)
 	}

@@ -31,6 +31,8 @@ type oracle struct {
 	lastRow int64
 	read    map[string]int64 // of the file sink's files, how many bytes are known
 	faults  []string
+
+	damaged bool // something on the disk was: what is missing is counted by missing, and is no fault by itself
 }
 
 // maxFaults are kept; a broken host has one for each record.
@@ -40,7 +42,7 @@ const maxFaults = 20
 type lane struct {
 	seq    uint64            // of the newest new record
 	last   int64             // number of the newest new record; the numbers have no gap
-	hashes []uint64          // of record 1, 2 ...: its data
+	hashes []uint64          // of record 1, 2 ...: its data; 0 where it is missing
 	ids    map[string]uint64 // of records without a number: hash of their data
 }
 
@@ -91,13 +93,28 @@ func (o *oracle) arrived(lanes map[string]*lane, a *arrival) {
 		o.fault("%s: %s/%s came again with other data", a.where, a.source, a.id)
 	case n <= l.last:
 	case n != l.last+1:
-		o.fault("%s: %s/%s follows number %d: lost, or out of order", a.where, a.source, a.id, l.last)
+		if !o.damaged {
+			o.fault("%s: %s/%s follows number %d: lost, or out of order", a.where, a.source, a.id, l.last)
+		}
 		l.hashes = append(l.hashes, make([]uint64, n-l.last-1)...)
 		fallthrough
 	default:
 		o.inOrder(l, a)
 		l.hashes, l.last = append(l.hashes, hash), n
 	}
+}
+
+// missing is how many of the lane's records up to the number are not there.
+func (l *lane) missing(last int64) (n int64) {
+	if l == nil {
+		return last
+	}
+	for _, hash := range l.hashes {
+		if hash == 0 {
+			n++
+		}
+	}
+	return n + max(0, last-l.last)
 }
 
 func (o *oracle) arrivedFile(l *lane, a *arrival, hash uint64) {

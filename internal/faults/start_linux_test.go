@@ -13,6 +13,7 @@ var starts = flag.Int("starts", 3, "of TestStart: how often the host is started"
 const (
 	startBacklog = 10_000
 	startGoal    = 2 * time.Second // p99 from the start of the process to its ready line
+	startEnough  = 20              // starts that have a p99; of fewer the median is held against the goal
 )
 
 const backlogged = `
@@ -43,9 +44,12 @@ func TestStart(t *testing.T) {
 		c.until("the backlog is kept", full)
 	}
 	slices.Sort(times)
-	p99 := times[min(len(times)*99/100, len(times)-1)]
-	t.Logf("%d starts with %d records waiting: p50 %s, p99 %s", len(times), startBacklog, times[len(times)/2], p99)
-	if p99 > startGoal {
+	p50, p99 := times[len(times)/2], times[min(len(times)*99/100, len(times)-1)]
+	t.Logf("%d starts with %d records waiting: p50 %s, p99 %s", len(times), startBacklog, p50, p99)
+	if len(times) >= startEnough && p99 > startGoal {
 		t.Errorf("p99 of the start is %s, the goal is %s", p99, startGoal)
+	}
+	if p50 > startGoal {
+		t.Errorf("p50 of the start is %s, the goal of p99 is %s", p50, startGoal)
 	}
 }

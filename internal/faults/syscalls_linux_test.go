@@ -24,8 +24,6 @@ type trouble struct {
 	calls string
 	errno string
 	stops bool // nothing can be acknowledged while each of them fails
-	held  bool // or nothing but what is open goes on; like those that stop, one for TestSyscallKeepsFailing
-	sink  bool // met in the file sink's newest file only
 }
 
 func (f *trouble) String() string { return f.calls + "=" + f.errno }
@@ -38,19 +36,55 @@ func (f *trouble) args(trace, when string) []string {
 	return []string{"-f", "-qq", "-o", trace, "-e", "trace=" + f.calls, "-e", "inject=" + f.calls + ":error=" + f.errno + when}
 }
 
-// troubles come in the order of their weight: a short run has the first ones.
-var troubles = []trouble{
-	{calls: "fsync,fdatasync", errno: "EIO", stops: true},
-	{calls: "pwrite64", errno: "ENOSPC", stops: true},
-	{calls: "pwrite64", errno: "EIO", stops: true},
-	{calls: "unlink,unlinkat", errno: "EIO"},
-	{calls: "openat", errno: "ENOSPC", held: true},
-	{calls: "rename,renameat,renameat2", errno: "EIO"},
-	{calls: "ftruncate,truncate", errno: "EIO"},
-	{calls: "write", errno: "ENOSPC", sink: true},
-	{calls: "write", errno: "EIO", sink: true},
-	{calls: "openat", errno: "EMFILE"},
-	{calls: "mkdir,mkdirat", errno: "ENOSPC"},
+// heldTroubles are those of TestSyscallKeepsFailing, in the order of their weight: a short run has the first ones.
+var heldTroubles = []trouble{
+	{"fsync,fdatasync", "EIO", true},
+	{"pwrite64", "ENOSPC", true},
+	{"pwrite64", "EIO", true},
+	{"openat", "ENOSPC", false}, // what is open goes on
+}
+
+// Of ten runs of TestSyscallFails seven meet what stores, two what opens, and one the file sink's newest file. In the m-th
+// run of its kind the m-th of each of these calls fails, in each thread: it counts for itself.
+var (
+	storing = [][]trouble{
+		{{calls: "fsync,fdatasync", errno: "EIO"}},
+		{{calls: "pwrite64", errno: "EIO"}, {calls: "pwrite64", errno: "ENOSPC"}},
+		{{calls: "ftruncate,truncate", errno: "EIO"}},
+		{{calls: "unlink,unlinkat", errno: "EIO"}},
+		{{calls: "rename,renameat,renameat2", errno: "EIO"}, {calls: "rename,renameat,renameat2", errno: "ENOSPC"}},
+	}
+	opening = [][]trouble{
+		{{calls: "openat", errno: "ENOSPC"}, {calls: "openat", errno: "EIO"}, {calls: "openat", errno: "EMFILE"}},
+		{{calls: "mkdir,mkdirat", errno: "ENOSPC"}},
+	}
+	sinking = [][]trouble{
+		{{calls: "write", errno: "EIO"}, {calls: "write", errno: "ENOSPC"}},
+	}
+)
+
+// injection is what one run of TestSyscallFails meets.
+type injection struct {
+	troubles []trouble
+	nth      int
+	only     string // path that the calls are about; empty: any
+}
+
+func (i *injection) String() string { return fmt.Sprintf("call %d of %v", i.nth, i.troubles) }
+
+// args are strace's.
+func (i *injection) args(trace string) []string {
+	args := []string{"-D", "--seccomp-bpf", "-f", "-qq", "-o", trace}
+	var calls []string
+	for n := range i.troubles {
+		f := &i.troubles[n]
+		calls = append(calls, f.calls)
+		args = append(args, "-e", fmt.Sprintf("inject=%s:error=%s:when=%d", f.calls, f.errno, i.nth))
+	}
+	if args = append(args, "-e", "trace="+strings.Join(calls, ",")); i.only != "" {
+		args = append(args, "-P", i.only)
+	}
+	return args
 }
 
 func needStrace(t *testing.T) {
@@ -60,9 +94,9 @@ func needStrace(t *testing.T) {
 	}
 }
 
-// TestSyscallFails lets one system call in each thread of the host and of its plugins fail, a different one in each run,
-// from the start of the process on. The host must live on once it was ready; before that it may end with a word. Then it is
-// killed, which would lose what it acknowledged and did not store.
+// TestSyscallFails lets the n-th system call of its kinds in each thread of the host and of its plugins fail, from the start
+// of the process on; n grows from run to run. The host must live on once it was ready; before that it may end with a word.
+// Then it is killed, which would lose what it acknowledged and did not store.
 func TestSyscallFails(t *testing.T) {
 	if *sweep == 0 {
 		t.Skip("only with -sweep")
@@ -71,16 +105,21 @@ func TestSyscallFails(t *testing.T) {
 	random := seeded(t)
 	c, o := newClinic(t), newOracle()
 	c.configure(c.loud())
-	injected, refused := 0, 0
+	injected, refused, nth := 0, 0, [3]int{}
 	for n := range *sweep {
 		c.drop(o, 2)
-		f, when := &troubles[n%len(troubles)], fmt.Sprint(1+random.IntN(60))
-		trace := c.path("trace")
-		c.wrap = append([]string{"strace", "-D", "--seccomp-bpf"}, f.args(trace, when)...)
-		if f.sink {
-			c.wrap = append(c.wrap, "-P", c.newestLines())
+		kind := [10]int{0, 0, 0, 1, 0, 0, 1, 0, 0, 2}[n%10]
+		nth[kind] = nth[kind]%maxNth + 1
+		i := injection{nth: nth[kind]}
+		for _, either := range [][][]trouble{storing, opening, sinking}[kind] {
+			i.troubles = append(i.troubles, either[random.IntN(len(either))])
 		}
-		if !c.meet(f, when, time.Duration(random.IntN(700))*time.Millisecond) {
+		if kind == 2 {
+			i.only = c.newestLines()
+		}
+		trace := c.path("trace")
+		c.wrap = append([]string{"strace"}, i.args(trace)...)
+		if !c.meet(&i, time.Duration(random.Int64N(int64(longestRun)))) {
 			refused++
 		}
 		injected += faultsIn(t, trace)
@@ -91,12 +130,16 @@ func TestSyscallFails(t *testing.T) {
 	if injected == 0 || told == 0 {
 		t.Fatalf("%d calls failed, %d records were told", injected, told)
 	}
-	t.Logf("%d runs, %d failed calls, %d starts refused with a word; %d records of the witness, %d files, none lost", *sweep, injected, refused, told, len(o.share))
+	t.Logf("%d runs, up to call %d of what stores, %d of what opens, %d of the file sink: %d failed, %d starts refused with a word; %d records of the witness, %d files, none lost",
+		*sweep, nth[0], nth[1], nth[2], injected, refused, told, len(o.share))
 }
+
+// maxNth is after which call of a thread the runs begin anew: few threads have more in the time that a run takes.
+const maxNth = 100
 
 // meet runs the host into the fault, for a while after its ready line, and kills it. It is false when the host ended
 // before it was ready, which must not be a crash.
-func (c *clinic) meet(f *trouble, when string, long time.Duration) bool {
+func (c *clinic) meet(i *injection, long time.Duration) bool {
 	c.t.Helper()
 	c.launch()
 	defer c.kill()
@@ -105,15 +148,15 @@ func (c *clinic) meet(f *trouble, when string, long time.Duration) bool {
 	case <-c.ended:
 		text, err := os.ReadFile(c.path("hostd.out"))
 		if err != nil || bytes.Contains(text, []byte("panic:")) || bytes.Contains(text, []byte("fatal error:")) {
-			c.t.Fatalf("%s at %s: the host crashed at its start: %v", f, when, errors.Join(err, c.err))
+			c.t.Fatalf("%s: the host crashed at its start: %v", i, errors.Join(err, c.err))
 		}
 		return false
-	case <-time.After(patience):
-		c.t.Fatalf("%s at %s: the host did not get ready", f, when)
+	case <-time.After(*patience):
+		c.t.Fatalf("%s: the host did not get ready", i)
 	}
 	select {
 	case <-c.ended:
-		c.t.Fatalf("%s at %s: the host ended: %v", f, when, c.err)
+		c.t.Fatalf("%s: the host ended: %v", i, c.err)
 	case <-time.After(long): // the instant of the kill is what is random
 	}
 	return true
@@ -147,13 +190,8 @@ func TestSyscallKeepsFailing(t *testing.T) {
 	needStrace(t)
 	seeded(t)
 	c, o := newClinic(t), newOracle()
-	var kinds []*trouble
-	for i := range troubles {
-		if f := &troubles[i]; (f.stops || f.held) && len(kinds) < *held {
-			kinds = append(kinds, &troubles[i])
-		}
-	}
-	for _, f := range kinds {
+	for i := range heldTroubles[:min(*held, len(heldTroubles))] {
+		f := &heldTroubles[i]
 		c.configure(c.loud())
 		if f.stops { // one segment takes it all: a new one would be refused for its folder's sake, and hide what the old one does
 			c.configure(strings.Replace(c.loud(), "segment_size_mb: 1", "segment_size_mb: 64", 1))
@@ -161,7 +199,7 @@ func TestSyscallKeepsFailing(t *testing.T) {
 		c.drop(o, 5)
 		c.start()
 		before := c.told(t)
-		c.eventually("intake goes on", patience, func() bool { return c.told(t) > before+100 })
+		c.eventually("intake goes on", *patience, func() bool { return c.told(t) > before+100 })
 		c.suffer(f, o)
 		c.kill()
 	}
@@ -181,7 +219,7 @@ func (c *clinic) suffer(f *trouble, o *oracle) {
 		c.t.Fatal(err)
 	}
 	// strace has every thread before it lets a call fail: after the first one none succeeds.
-	c.eventually(f.String()+": a call fails", patience, func() bool { return faultsIn(c.t, trace) > 0 || !c.alive() })
+	c.eventually(f.String()+": a call fails", *patience, func() bool { return faultsIn(c.t, trace) > 0 || !c.alive() })
 	if f.stops {
 		c.refusedFor(f, 10)
 	}
@@ -199,7 +237,7 @@ func (c *clinic) suffer(f *trouble, o *oracle) {
 	}
 	cmd.Wait() // strace's exit code says nothing of the host
 	from, last := time.Now(), c.told(c.t)
-	c.eventually(f.String()+": the host goes on", patience, func() bool { return !c.alive() || c.told(c.t) > last })
+	c.eventually(f.String()+": the host goes on", *patience, func() bool { return !c.alive() || c.told(c.t) > last })
 	if !c.alive() {
 		c.t.Fatalf("%s: the host has ended: %v", f, c.err)
 	}
@@ -214,7 +252,7 @@ const onTheWay = 1000
 func (c *clinic) refusedFor(f *trouble, n int) {
 	c.t.Helper()
 	row, began := 0, c.told(c.t)
-	c.eventually(f.String()+": the devices are refused", patience, func() bool {
+	c.eventually(f.String()+": the devices are refused", *patience, func() bool {
 		s, err := c.status()
 		if err == nil && s.device("wit").Error != "" {
 			row++
