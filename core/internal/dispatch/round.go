@@ -18,7 +18,8 @@ type round struct {
 	hands  chan struct{}  // one for each batch in the sink's hands
 	sent   chan *delivery // what is in the sink's hands, oldest first; never full; closed when no more is sent
 	done   chan struct{}  // closed when no more outcome is awaited
-	since  atomic.Int64   // Unix nanoseconds at which the oldest one became the oldest; 0: there is none
+	began  time.Time      // of the round; times in it are counted from here, since the wall clock may be put
+	since  atomic.Int64   // nanoseconds after began at which the oldest one became the oldest; 0: there is none
 	silent atomic.Bool    // the watch has ended the stream
 }
 
@@ -28,7 +29,7 @@ func newRound(l *Lane, c Conn, again bool) *round {
 		inFlight = 1 // the next limit depends on this outcome
 	}
 	return &round{
-		lane: l, conn: c, again: again, hands: make(chan struct{}, inFlight),
+		lane: l, conn: c, again: again, began: time.Now(), hands: make(chan struct{}, inFlight),
 		sent: make(chan *delivery, inFlight), done: make(chan struct{}),
 	}
 }
@@ -55,6 +56,9 @@ func (r *round) run(ctx context.Context) (failed *delivery, failure, err error) 
 	return failed, failure, err
 }
 
+// now is at least 1.
+func (r *round) now() int64 { return max(int64(time.Since(r.began)), 1) }
+
 // skip waits for the outcomes of what was handed over behind a failed batch: failures, too, since the sink writes
 // nothing behind one. After an error of the stream there are none.
 func (r *round) skip(err error) error {
@@ -62,7 +66,7 @@ func (r *round) skip(err error) error {
 		if err != nil {
 			r.conn.Close()
 		}
-		r.since.Store(time.Now().UnixNano())
+		r.since.Store(r.now())
 		d, more := <-r.sent
 		if !more {
 			r.since.Store(0)
@@ -173,7 +177,7 @@ func (r *round) read(ctx context.Context, reader *spool.Reader) (lease *spool.Le
 // receive settles batches by their outcomes until one fails, the stream ends, no more is sent, or more may be in flight.
 func (r *round) receive(ctx context.Context) (failed *delivery, failure, err error) {
 	for d := range r.sent {
-		r.since.Store(time.Now().UnixNano())
+		r.since.Store(r.now())
 		out, err := r.conn.Recv()
 		<-d.handed
 		r.since.Store(0)
@@ -209,7 +213,7 @@ func (r *round) watch(ctx context.Context) error {
 		case <-tick.C:
 		}
 		since := r.since.Load()
-		if since != 0 && time.Since(time.Unix(0, since)) > r.lane.opt.Timeout {
+		if since != 0 && time.Duration(r.now()-since) > r.lane.opt.Timeout {
 			r.silent.Store(true)
 			r.conn.Close()
 			return errors.New("outcome is overdue")
