@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -131,7 +132,7 @@ func probe(dir string) error {
 
 // resume opens the newest file behind its last whole line. What follows is the torn tail of a batch that was never
 // answered (its records come again), since an answered one ends with a newline; that includes the zeros that some file systems
-// leave there after a power cut.
+// leave there after a power cut, also in the place of single sectors.
 func (a *archive) resume() error {
 	a.path = filepath.Join(a.dir, a.last.String())
 	size, torn, err := wholeLines(a.path)
@@ -182,12 +183,39 @@ func wholeLines(path string) (size, torn int64, err error) {
 			return 0, 0, err
 		}
 		if i := bytes.LastIndexByte(part, '\n'); i >= 0 {
-			size = from + int64(i) + 1
-			return size, end - size, nil
+			size, err = written(f, from+int64(i)+1)
+			return size, end - size, err
 		}
 		to = from
 	}
 	return 0, end, nil
+}
+
+const (
+	sector    = 512      // bytes that a disk writes whole or not at all
+	lastBatch = 64 << 20 // bytes of a batch at most
+)
+
+// written gives the start of the first line that lacks a sector, or the end where none does. Lines hold no zeros of their own, so
+// that a sector of them, or what a line that begins in it has of it, never reached the disk; only the last batch can lack one.
+func written(f io.ReaderAt, end int64) (int64, error) {
+	begin := max(0, end-lastBatch) / sector * sector
+	line, buf := begin, make([]byte, sector)
+	in := bufio.NewReaderSize(io.NewSectionReader(f, begin, end-begin), 64<<10)
+	for at := begin; at < end; at += sector {
+		part := buf[:min(sector, end-at)]
+		if _, err := io.ReadFull(in, part); err != nil {
+			return 0, err
+		}
+		own := max(0, line-at) // where the last line begins, if it is in this sector
+		if i := bytes.LastIndexByte(part, '\n'); i >= 0 {
+			own, line = int64(i)+1, at+int64(i)+1
+		}
+		if rest := part[own:]; len(rest) > 0 && len(bytes.Trim(rest, "\x00")) == 0 {
+			return line, nil
+		}
+	}
+	return end, nil
 }
 
 func (a *archive) take(f handle, size int64) error {
