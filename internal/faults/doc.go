@@ -11,7 +11,7 @@
 //
 // What needs root, FUSE or strace has its taste in process, on disks in memory, where each run is exact: core/internal/spool
 // holds that the n-th call of each kind fails for n from 1 to 50 (TestNthOperationFails), that the disk is full
-// (TestFullDiskIsNamedAndPasses, TestReserveKeepsRoomForCursors) and that the power is cut (TestPowerCuts);
+// (TestFullDiskIsNamedAndPasses, TestReserveKeepsRoomForCursors) and that the power is cut (TestPowerCutLosesNothingAcknowledged);
 // it flips a bit of every byte, too (TestFlippedBitCostsOneRecordAtMost). TestClock has no taste: its host is built with a
 // package time of its own, which means everything anew and takes minutes on a fresh machine.
 package faults

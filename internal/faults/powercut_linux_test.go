@@ -106,10 +106,10 @@ func TestPowerCut(t *testing.T) {
 	c, o := newClinic(t), newOracle()
 	power := supplied(t, c.data)
 	c.write("spool.key", strings.Repeat("0a", 32))
-	c.archive, c.flow = filepath.Join(c.data, "archive"), c.underPower
+	c.archive, c.flow = filepath.Join(c.data, "archive"), func() string { return sealedOrNot(c.underPower(), random) }
 	starting := 0
 	for n := range *cuts {
-		c.configure(sealedOrNot(c.flow(), random))
+		c.configure(c.flow())
 		c.drop(o, 2)
 		if c.cutPower(power, random, []string{"strict", "journal"}[(n+1)%2]) {
 			starting++

@@ -16,8 +16,8 @@ import (
 )
 
 var (
-	powerCutsEach = flag.Int("power-cuts", 12*cutsOfALife, "of TestPowerCuts: how often the power is cut in each of its six forms")
-	powerSeed     = flag.Uint64("power-seed", 1000, "of TestPowerCuts: the first seed; a form takes as many as it needs")
+	powerCutsEach = flag.Int("power-cuts", 12*cutsOfALife, "of TestPowerCutLosesNothingAcknowledged: how often the power is cut in each of its six forms")
+	powerSeed     = flag.Uint64("power-seed", 1000, "of TestPowerCutLosesNothingAcknowledged: the first seed; a form takes as many as it needs")
 )
 
 // powerSeeds have found something, and come before the others: torn groups and letters that were called damaged (0, 3), a torn end
@@ -81,10 +81,10 @@ func (o *outage) options(d *memDisk) Options {
 	}
 }
 
-// TestPowerCuts cuts the power of a model of a disk at random operations of the spool's life and of its opening: what was synced
-// stays, and of the rest any sectors, any size with zeros in it, and any directory entries. Nothing that was acknowledged may
-// be lost, nothing be there in part, twice or in another order, and nothing be called damaged.
-func TestPowerCuts(t *testing.T) {
+// TestPowerCutLosesNothingAcknowledged cuts the power of a model of a disk at random operations of the spool's life and of its
+// opening: what was synced stays, and of the rest any sectors, any size with zeros in it, and any directory entries. Nothing that
+// was acknowledged may be lost, nothing be there in part, twice or in another order, and nothing be called damaged.
+func TestPowerCutLosesNothingAcknowledged(t *testing.T) {
 	for kind, name := range []string{"an entry is safe by its folder's sync", "an entry is safe by any sync", "folders have no sync"} {
 		for _, seal := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, sealed %v", name, seal), func(t *testing.T) {
@@ -110,7 +110,7 @@ func TestPowerCuts(t *testing.T) {
 }
 
 // Each check sees the disk that breaks what it holds.
-func TestPowerCutsCanFail(t *testing.T) {
+func TestPowerCutCanFail(t *testing.T) {
 	for name, spoil := range map[string]func(d *memDisk){
 		"syncs nothing":   func(d *memDisk) { d.lie = true }, // as if it were acknowledged before the sync
 		"syncs no folder": func(d *memDisk) { d.deaf = true },
