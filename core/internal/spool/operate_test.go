@@ -83,6 +83,7 @@ func TestReserveKeepsRoomForCursors(t *testing.T) {
 		d.mu.Lock()
 		ballast = room - 300<<10 // what the reserve gave back
 		d.mu.Unlock()
+		synctest.Wait() // the refusal is told before the reserve is given away
 		if _, err := d.disk().dirs.Size("data/spool/reserve"); !errors.Is(err, os.ErrNotExist) {
 			t.Fatalf("the reserve is still there: %v", err)
 		}
