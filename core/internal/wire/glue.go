@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	plugin "github.com/hashicorp/go-plugin"
@@ -27,8 +28,7 @@ const (
 	streamWindow = 4 << 20
 	connWindow   = 8 << 20
 	ioBuffer     = 256 << 10
-	pingAfter    = 10 * time.Second
-	pingWait     = 5 * time.Second
+	pingGap      = 5 * time.Second // a plugin in another language may ping the host as often as this
 )
 
 // Handshake is what host and plugin tell each other before anything else. The cookie is no secret: it keeps a person
@@ -59,14 +59,20 @@ func (g *Glue) GRPCClient(_ context.Context, broker *plugin.GRPCBroker, conn *gr
 	return newConn(broker, conn), nil
 }
 
-// ServerOptions are the limits of a server, a plugin's or the host's, to be appended to those that go-plugin gives.
+// never is longer than any connection lives.
+const never time.Duration = math.MaxInt64
+
+// ServerOptions are the limits of a server, a plugin's or the host's, to be appended to those that go-plugin gives. Neither
+// side lets gRPC ping the other: it goes by the wall clock, and takes every connection for dead when that is put back. The
+// host asks for a plugin's health itself, and a plugin ends with its host.
 func ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(NewCodec()),
 		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
 		grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connWindow),
 		grpc.ReadBufferSize(ioBuffer), grpc.WriteBufferSize(ioBuffer),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingWait, PermitWithoutStream: true}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingGap, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: never}),
 	}
 }
 
@@ -76,7 +82,6 @@ func DialOptions() []grpc.DialOption {
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(NewCodec()), grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 		grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connWindow),
 		grpc.WithReadBufferSize(ioBuffer), grpc.WithWriteBufferSize(ioBuffer),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingAfter, Timeout: pingWait, PermitWithoutStream: true}),
 	}
 }
 
