@@ -18,8 +18,9 @@ const (
 	fromText
 )
 
-// parse makes the Go value of a setting: string, bool, int64, float64, time.Duration, []string or map[string]string. A
-// text says what is wrong, without the value.
+// parse makes the Go value of a setting: string, bool, int64, float64, time.Duration, []string or map[string]string; of a
+// block or a tree a map[string]any, and of blocks a []any, whose contents are not looked at. A text says what is wrong,
+// without the value.
 func (s *Setting) parse(v any, from origin) (value any, text string) {
 	if v == nil {
 		return nil, "is empty: write a value, or leave the key out"
@@ -37,6 +38,13 @@ func (s *Setting) parse(v any, from origin) (value any, text string) {
 		return parseList(v, from)
 	case TypeMap:
 		return parseMap(v)
+	case TypeBlock, TypeTree:
+		if m := asBlock(v); m != nil {
+			return m, ""
+		}
+		return nil, mustBeBlock
+	case TypeBlocks:
+		return s.parseBlocks(v)
 	}
 	return nil, fmt.Sprintf("the plugin describes it as %q, which this host does not know", string(s.Type))
 }
@@ -154,6 +162,31 @@ func parseMap(v any) (any, string) {
 		texts[k] = t
 	}
 	return texts, ""
+}
+
+const mustBeBlock = "must be a block: write its keys below it, each with its value"
+
+func (s *Setting) parseBlocks(v any) (any, string) {
+	list, ok := v.([]any)
+	switch {
+	case !ok:
+		return nil, "must be a list of blocks: begin each with a dash"
+	case s.Required && len(list) == 0:
+		return nil, "must not be empty"
+	}
+	return list, ""
+}
+
+// asBlock is v where it is a map, else nil.
+func asBlock(v any) map[string]any {
+	m, _ := v.(map[string]any)
+	return m
+}
+
+// asList is v where it is a list, else nil.
+func asList(v any) []any {
+	l, _ := v.([]any)
+	return l
 }
 
 func (s *Setting) inUnit() string {

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 )
 
 // Setting describes one field of a plugin's settings: what the configuration may say, and what it means.
@@ -23,12 +24,14 @@ type Setting struct {
 	Required bool        `json:"required,omitempty"` // must be written
 	Secret   bool        `json:"secret,omitempty"`   // must be given by reference and is never shown
 	Help     string      `json:"help,omitempty"`     // one sentence
+	Fields   []Setting   `json:"fields,omitempty"`   // of a block, or of each block of a list
 }
 
 // SettingType is the type of a setting's value.
 type SettingType string
 
-// Types of settings. A duration is a string with a unit ("5s"); a list is of strings, a map of strings by string.
+// Types of settings. A duration is a string with a unit ("5s"); a list is of strings, a map of strings by string. A block
+// has the settings of Fields, blocks is a list of such, and a tree is a map of anything, which the plugin checks itself.
 const (
 	TypeString   SettingType = "string"
 	TypeInt      SettingType = "int"
@@ -37,11 +40,14 @@ const (
 	TypeDuration SettingType = "duration"
 	TypeList     SettingType = "list"
 	TypeMap      SettingType = "map"
+	TypeBlock    SettingType = "block"
+	TypeBlocks   SettingType = "blocks"
+	TypeTree     SettingType = "tree"
 )
 
 // SettingFault is one thing that is wrong with a plugin's settings. The text never quotes a value.
 type SettingFault struct {
-	Key  string // name of the setting, as it was written
+	Key  string // name of the setting, as it was written; inside blocks its path: tables[1].key
 	Text string // what is wrong, and what to write
 }
 
@@ -54,27 +60,57 @@ var ErrSettings = errors.New("settings are wrong")
 // CheckSettings compares settings, as a decoder of JSON or YAML gives them, with their description. It returns every
 // fault, sorted by key; none means that Decode will take them.
 func CheckSettings(list []Setting, values map[string]any) []SettingFault {
-	var faults []SettingFault
-	known := map[string]bool{}
+	faults := checkBlock("", list, values)
+	slices.SortFunc(faults, func(a, b SettingFault) int { return strings.Compare(a.Key, b.Key) })
+	return faults
+}
+
+// checkBlock is CheckSettings of the block whose keys begin with path; that is empty, or ends with a dot.
+func checkBlock(path string, list []Setting, values map[string]any) (faults []SettingFault) {
+	names := make([]string, len(list))
 	for i := range list {
 		s := &list[i]
-		known[s.Name] = true
+		names[i] = s.Name
 		v, written := values[s.Name]
 		switch {
 		case !written && s.Required:
-			faults = append(faults, SettingFault{s.Name, "is required: " + s.Help})
+			faults = append(faults, SettingFault{path + s.Name, "is required: " + s.Help})
 		case written:
-			if _, text := s.parse(v, fromDecoder); text != "" {
-				faults = append(faults, SettingFault{s.Name, text})
-			}
+			faults = append(faults, s.check(path+s.Name, v)...)
 		}
+	}
+	unknown := "unknown setting"
+	if path != "" {
+		unknown += "; known: " + strings.Join(names, ", ")
 	}
 	for key := range values {
-		if !known[key] {
-			faults = append(faults, SettingFault{key, "unknown setting"})
+		if !slices.Contains(names, key) {
+			faults = append(faults, SettingFault{path + key, unknown})
 		}
 	}
-	slices.SortFunc(faults, func(a, b SettingFault) int { return bytes.Compare([]byte(a.Key), []byte(b.Key)) })
+	return faults
+}
+
+// check is every fault of a value that was written at the key.
+func (s *Setting) check(key string, v any) (faults []SettingFault) {
+	parsed, text := s.parse(v, fromDecoder)
+	if text != "" {
+		return []SettingFault{{key, text}}
+	}
+	if s.Type == TypeBlock {
+		return checkBlock(key+".", s.Fields, asBlock(parsed))
+	}
+	if s.Type != TypeBlocks {
+		return nil
+	}
+	for i, block := range asList(parsed) {
+		at := fmt.Sprintf("%s[%d]", key, i)
+		if m := asBlock(block); m != nil {
+			faults = append(faults, checkBlock(at+".", s.Fields, m)...)
+		} else {
+			faults = append(faults, SettingFault{at, mustBeBlock})
+		}
+	}
 	return faults
 }
 
@@ -140,17 +176,31 @@ func fill(target reflect.Value, list []Setting, values map[string]any) {
 		}
 		s := &list[at]
 		at++
-		field := target.Field(i)
-		field.SetZero()
-		var v any
-		if written, ok := values[s.Name]; ok {
-			v, _ = s.parse(written, fromDecoder) // it was checked
-		} else if s.Default != "" {
-			v, _ = s.parse(s.Default, fromText) // Describe has checked it
+		target.Field(i).SetZero()
+		s.fill(target.Field(i), values)
+	}
+}
+
+// fill sets the field, which is zero, to what was written or to the default.
+func (s *Setting) fill(field reflect.Value, values map[string]any) {
+	written, ok := values[s.Name]
+	var v any
+	switch {
+	case s.Type == TypeBlock: // one that was not written has its defaults
+		fill(field, s.Fields, asBlock(written))
+	case s.Type == TypeBlocks && ok:
+		blocks := asList(written)
+		field.Set(reflect.MakeSlice(field.Type(), len(blocks), len(blocks)))
+		for i, block := range blocks {
+			fill(field.Index(i), s.Fields, asBlock(block))
 		}
-		if v != nil {
-			field.Set(reflect.ValueOf(clone(v)).Convert(field.Type()))
-		}
+	case ok:
+		v, _ = s.parse(written, fromDecoder) // it was checked
+	case s.Default != "":
+		v, _ = s.parse(s.Default, fromText) // Describe has checked it
+	}
+	if v != nil {
+		field.Set(reflect.ValueOf(clone(v)).Convert(field.Type()))
 	}
 }
 

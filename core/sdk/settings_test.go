@@ -269,6 +269,157 @@ func TestCheckSettingsSortsAllFaults(t *testing.T) {
 	}
 }
 
+// row and nested are settings in blocks.
+type row struct {
+	Name  string         `setting:"name,required" help:"of the table"`
+	Most  int            `setting:"most" default:"7" max:"9"`
+	Where where          `setting:"where"`
+	Cells map[string]any `setting:"cells" help:"anything"`
+}
+
+type where struct {
+	Eyes []string `setting:"eyes" default:"R,L"`
+	Kind string   `setting:"kind" enum:"exam,document"`
+}
+
+type nested struct {
+	Title string `setting:"title"`
+	Where where  `setting:"where" help:"which"`
+	Rows  []row  `setting:"rows,required" help:"one for each"`
+}
+
+func TestDescribeBlocks(t *testing.T) {
+	inWhere := []sdk.Setting{
+		{Name: "eyes", Type: sdk.TypeList, Default: "R,L"},
+		{Name: "kind", Type: sdk.TypeString, Enum: []string{"exam", "document"}},
+	}
+	want := []sdk.Setting{
+		{Name: "title", Type: sdk.TypeString},
+		{Name: "where", Type: sdk.TypeBlock, Help: "which", Fields: inWhere},
+		{Name: "rows", Type: sdk.TypeBlocks, Required: true, Help: "one for each", Fields: []sdk.Setting{
+			{Name: "name", Type: sdk.TypeString, Required: true, Help: "of the table"},
+			{Name: "most", Type: sdk.TypeInt, Default: "7", Max: number(9)},
+			{Name: "where", Type: sdk.TypeBlock, Fields: inWhere},
+			{Name: "cells", Type: sdk.TypeTree, Help: "anything"},
+		}},
+	}
+	got, err := sdk.Describe(&nested{})
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("Describe = %+v, %v", got, err)
+	}
+	b, err := json.Marshal(got) // as a manifest brings it to the host
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back []sdk.Setting
+	if err := json.Unmarshal(b, &back); err != nil || !reflect.DeepEqual(back, want) {
+		t.Errorf("over the wire: %+v, %v", back, err)
+	}
+}
+
+func TestDescribeNamesMistakesInBlocks(t *testing.T) {
+	type endless struct {
+		More []endless `setting:"more"`
+	}
+	for _, c := range []struct {
+		name string
+		v    any
+		says string
+	}{
+		{"inside", struct {
+			B []struct {
+				F uint8 `setting:"f"`
+			} `setting:"b"`
+		}{}, "field F: a setting cannot be a uint8"},
+		{"secret inside", struct {
+			B struct {
+				F string `setting:"f,secret"`
+			} `setting:"b"`
+		}{}, "a secret must stand outside of blocks"},
+		{"default", struct {
+			B where `setting:"b" default:"x"`
+		}{}, "no default of its own"},
+		{"secret", struct {
+			B where `setting:"b,secret"`
+		}{}, "no secret"},
+		{"a struct without settings", struct {
+			B time.Time `setting:"b"`
+		}{}, "cannot be a time.Time"},
+		{"endless", endless{}, "more than 4 deep"},
+		{"map of blocks", struct {
+			B map[string]where `setting:"b"`
+		}{}, "cannot be a map"},
+	} {
+		if _, err := sdk.Describe(c.v); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: Describe = %v, want %q in it", c.name, err, c.says)
+		}
+	}
+}
+
+func TestDecodeBlocks(t *testing.T) {
+	both := where{Eyes: []string{"R", "L"}}
+	for _, c := range []struct {
+		name, json string
+		want       nested
+	}{
+		{"defaults", `{"rows":[{"name":"a"}]}`, nested{Where: both, Rows: []row{{Name: "a", Most: 7, Where: both}}}},
+		{
+			"all", `{"title":"t","where":{"kind":"exam"},"rows":[{"name":"a","most":9,"where":{"eyes":["B"],"kind":"document"},"cells":{"c":{"d":[1,"x",true,null]}}},{"name":"b"}]}`,
+			nested{Title: "t", Where: where{Eyes: []string{"R", "L"}, Kind: "exam"}, Rows: []row{
+				{Name: "a", Most: 9, Where: where{Eyes: []string{"B"}, Kind: "document"}, Cells: map[string]any{"c": map[string]any{"d": []any{json.Number("1"), "x", true, nil}}}},
+				{Name: "b", Most: 7, Where: both},
+			}},
+		},
+	} {
+		got := nested{Title: "before", Rows: make([]row, 3)}
+		if err := sdk.NewSettings([]byte(c.json)).Decode(&got); err != nil || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %+v, %v; want %+v", c.name, got, err, c.want)
+		}
+	}
+}
+
+func TestCheckSettingsInBlocks(t *testing.T) {
+	list, err := sdk.Describe(nested{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values map[string]any
+	text := `{"titel":1,"where":{"kind":"MARKED","eyes":"MARKED"},"rows":[{"name":"a"},{"nmae":"MARKED","most":10},"MARKED",{"name":null,"where":[],"cells":["MARKED"]}]}`
+	if err := json.Unmarshal([]byte(text), &values); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range sdk.CheckSettings(list, values) {
+		got = append(got, f.Error())
+	}
+	want := []string{
+		"rows[1].most: must be at most 9",
+		"rows[1].name: is required: of the table",
+		"rows[1].nmae: unknown setting; known: name, most, where, cells",
+		"rows[2]: must be a block: write its keys below it, each with its value",
+		"rows[3].cells: must be a block: write its keys below it, each with its value",
+		"rows[3].name: is empty: write a value, or leave the key out",
+		"rows[3].where: must be a block: write its keys below it, each with its value",
+		"titel: unknown setting",
+		"where.eyes: must be a list of texts: write [one, two]",
+		"where.kind: must be one of exam, document",
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	var v struct {
+		Rows []row `setting:"rows"`
+	}
+	if err := sdk.NewSettings(nil).Decode(&v); err != nil || v.Rows != nil {
+		t.Errorf("without rows: %+v, %v", v, err)
+	}
+	for _, rows := range []any{"MARKED", map[string]any{}, []any{}, nil} {
+		if f := sdk.CheckSettings(list, map[string]any{"rows": rows}); len(f) != 1 || f[0].Key != "rows" || strings.Contains(f[0].Text, "MARKED") {
+			t.Errorf("rows %v: %v", rows, f)
+		}
+	}
+}
+
 func TestPoll(t *testing.T) {
 	ready := errors.New("port is gone")
 	for _, c := range []struct {

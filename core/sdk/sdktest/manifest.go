@@ -56,12 +56,27 @@ func manifestFaults(m *sdk.Manifest, name string, role sdk.Role) (faults []strin
 		every, err := time.ParseDuration(m.Every)
 		fault(err != nil || every <= 0 || !m.Polled, "every is %q: want a time with its unit, of a polled device", m.Every)
 	}
-	for i := range m.Settings {
-		s := &m.Settings[i]
-		fault(!snake.MatchString(s.Name), "setting %q is not snake_case", s.Name)
-		fault(s.Help == "", "setting %s has no help", s.Name)
-		types := []sdk.SettingType{sdk.TypeString, sdk.TypeInt, sdk.TypeFloat, sdk.TypeBool, sdk.TypeDuration, sdk.TypeList, sdk.TypeMap}
-		fault(!slices.Contains(types, s.Type), "setting %s has the type %q, which the host does not know", s.Name, s.Type)
+	return append(faults, settingFaults(m.Settings)...)
+}
+
+// settingFaults lists what the settings lack, and those of their blocks.
+func settingFaults(list []sdk.Setting) (faults []string) {
+	types := []sdk.SettingType{
+		sdk.TypeString, sdk.TypeInt, sdk.TypeFloat, sdk.TypeBool, sdk.TypeDuration, sdk.TypeList, sdk.TypeMap,
+		sdk.TypeBlock, sdk.TypeBlocks, sdk.TypeTree,
+	}
+	for i := range list {
+		s := &list[i]
+		if !snake.MatchString(s.Name) {
+			faults = append(faults, fmt.Sprintf("setting %q is not snake_case", s.Name))
+		}
+		if s.Help == "" {
+			faults = append(faults, fmt.Sprintf("setting %s has no help", s.Name))
+		}
+		if !slices.Contains(types, s.Type) {
+			faults = append(faults, fmt.Sprintf("setting %s has the type %q, which the host does not know", s.Name, s.Type))
+		}
+		faults = append(faults, settingFaults(s.Fields)...)
 	}
 	return faults
 }
@@ -157,7 +172,7 @@ func checkWrongType(t testing.TB, settings []sdk.Setting, open func(more map[str
 	for i := range settings {
 		s := &settings[i]
 		var wrong any = map[string]any{"a": 1}
-		if s.Type == sdk.TypeMap {
+		if s.Type == sdk.TypeMap || s.Type == sdk.TypeBlock || s.Type == sdk.TypeTree {
 			wrong = 5
 		}
 		err := open(map[string]any{s.Name: wrong})
