@@ -1,4 +1,5 @@
-// Sql writes records into the host's database, in the tables that the host ships: record, exam, observation, attachment.
+// Sql writes records into the host's database: in the tables that the host ships (record, exam, observation,
+// attachment), or in a clinic's own, as a mapping says (docs/mapping.md).
 //
 //	host ==gRPC==> [ sql ] ==gRPC==> host's guarded database
 //
@@ -8,6 +9,10 @@
 // A record that amends another one has a row of its own in record. The rows of the amended one in exam and observation
 // become those of the newest amendment, and exam.amended_by names it; its attachments are added. An amendment that
 // names no patient leaves the patient who is there. What arrives late (a replay) never undoes what is newer.
+//
+// With a mapping an amendment writes its rows like any record: those with the same key are overwritten, but for the
+// patient's columns where it names none; other rows stay. There is no memory of what was amended by what: amendments
+// count in the order in which they come.
 package main
 
 import (

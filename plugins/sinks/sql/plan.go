@@ -65,6 +65,9 @@ func (d *delivery) planRecord(ctx context.Context, i int) (*plan, error) {
 		}
 	}
 	root := d.past.root(r)
+	if d.mapping != nil {
+		return d.planMapped(ctx, &scope{record: r, content: body, original: root, exam: e})
+	}
 	s := subject{source: r.Source, id: root, key: len(r.Source) + len(root), past: d.past.of(r.Source, root)}
 	p := &plan{changes: make([]sdk.Change, 0, 4)}
 	p.record(r, &s, body, e, d.again[i])

@@ -18,17 +18,50 @@ var errConflict = errors.New("identity conflict: other content is stored under t
 
 // sink is the plugin.
 type sink struct {
-	Schema     string `setting:"schema" default:"exams" enum:"exams" help:"which tables to write: exams are those that hostd makes"`
-	Unassigned string `setting:"unassigned" default:"deliver" enum:"deliver" help:"what to do with an exam that names no patient: deliver writes it like any other, marked as unassigned"`
-	Raw        bool   `setting:"raw" default:"true" help:"keep the source's bytes beside the decoded form"`
+	Schema     string         `setting:"schema" default:"exams" enum:"exams,mapped" help:"which tables to write: exams are those that hostd makes, mapped are your own, as tables says"`
+	Tables     []tableSetting `setting:"tables" help:"with schema mapped: the tables to write, and what goes into their columns; docs/mapping.md explains it"`
+	Zone       string         `setting:"zone" help:"with schema mapped: where the clinic's clocks stand, such as +09:00; empty is this computer's own zone"`
+	Unassigned string         `setting:"unassigned" default:"deliver" enum:"deliver" help:"what to do with an exam that names no patient: deliver writes it like any other, marked as unassigned"`
+	Raw        bool           `setting:"raw" default:"true" help:"with schema exams: keep the source's bytes beside the decoded form"`
 
-	env sdk.SinkEnv
+	env     sdk.SinkEnv
+	mapping *mapping // nil for the tables that hostd makes
 }
 
 // Open needs nothing of the database: where it is away, the records wait.
 func (s *sink) Open(_ context.Context, env sdk.SinkEnv) error {
-	s.env = env
-	return env.Settings.Decode(s)
+	s.env, s.mapping = env, nil
+	if err := env.Settings.Decode(s); err != nil {
+		return err
+	}
+	m, found := s.check()
+	if len(found) > 0 {
+		errs := make([]error, len(found))
+		for i, f := range found {
+			errs[i] = f
+		}
+		return fmt.Errorf("read settings: %w: %w", sdk.ErrSettings, errors.Join(errs...))
+	}
+	if s.mapping = m; m != nil {
+		s.Raw = m.raw
+	}
+	return nil
+}
+
+// check finds what is wrong with settings that fit their description, and makes the mapping where they have one. It
+// needs nothing of the host.
+func (s *sink) check() (*mapping, []sdk.SettingFault) {
+	if s.Schema == "mapped" {
+		return compile(s.Tables, s.Zone)
+	}
+	var f faults
+	if s.Tables != nil {
+		f.add("tables", "is for schema: mapped; write that, or leave the key out")
+	}
+	if s.Zone != "" {
+		f.add("zone", "is for schema: mapped; write that, or leave the key out")
+	}
+	return nil, f.list
 }
 
 // Close has nothing to let go.
@@ -119,7 +152,8 @@ func (d *delivery) write(ctx context.Context, c *chunk) error {
 	return nil
 }
 
-// blame finds the record that a permanent error is about. A record has two tries, as in planRecord.
+// blame finds the record that a permanent error is about. A record has two tries, as in planRecord; only one with a
+// mapping would be written in the same way again.
 func (d *delivery) blame(c *chunk, err error) error {
 	if sdk.ClassOf(err) != sdk.ClassPermanent {
 		return err
@@ -134,7 +168,7 @@ func (d *delivery) blame(c *chunk, err error) error {
 		return nil
 	}
 	i := c.index[at]
-	if d.failures++; d.again[i] {
+	if d.failures++; d.again[i] || d.mapping != nil {
 		d.refused[i] = sdk.Permanent(fmt.Errorf("write record: %w", err))
 	}
 	d.again[i] = true
@@ -143,8 +177,10 @@ func (d *delivery) blame(c *chunk, err error) error {
 
 // plan makes the next chunk. It ends where the next record does not fit, or rests on what this chunk is about to store.
 func (d *delivery) plan(ctx context.Context) (*chunk, error) {
-	if err := d.past.load(ctx, d.env.Store, d); err != nil {
-		return nil, err
+	if d.mapping == nil {
+		if err := d.past.load(ctx, d.env.Store, d); err != nil {
+			return nil, err
+		}
 	}
 	most := len(d.records)
 	if d.failures >= maxRefusals {
