@@ -94,6 +94,25 @@ const (
 	UnitPerMin  = "1/min"
 )
 
+// Codes are the codes of this package, in the order of their constants.
+func Codes() []string {
+	return []string{
+		CodeSphere, CodeCylinder, CodeAxis, CodeSE, CodeAdd, CodeAdd2, CodeNearSphere,
+		CodeSphereDiff, CodeCylinderDiff, CodeAxisDiff, CodePrismH, CodePrismV, CodePrism,
+		CodePrismBase, CodePD, CodeVertexDistance, CodeWorkingDistance, CodeExamDistance,
+		CodeVA, CodeVAExt, CodeVAPinhole, CodeK1, CodeK2, CodeKAvg, CodeKCyl,
+		CodeK1Radius, CodeK2Radius, CodeKAvgRad, CodeK1Axis, CodeK2Axis, CodeKCylAxis,
+		CodeIOP, CodeIOPKPa, CodeIOPCorr, CodeIOPCorrKP, CodeCCT, CodeCornealSize,
+		CodePupilSize, CodePupilMax, CodePupilMin, CodeAxialLength, CodeAccommodation,
+		CodeNPC, CodeDivergenceBlur, CodeDivergenceBreak, CodeDivergenceRecovery,
+		CodeConvergenceBlur, CodeConvergenceBreak, CodeConvergenceRecovery, CodeConfidence,
+		CodeQuality, CodeLamp, CodeDominantEye, CodeUVTransmittance, CodeTestTime,
+		CodeDuration, CodeAge, CodeError, CodeAttachment, CodeReport, CodeExamNo,
+		CodeSystemNo, CodeExamType, CodeSpecimen, CodeText, CodeNote, CodeHeartRate,
+		CodeSpO2,
+	}
+}
+
 // UnitOf is the unit of a code of this package: empty for a code without unit, false for a foreign code.
 func UnitOf(code string) (unit string, known bool) {
 	switch code {

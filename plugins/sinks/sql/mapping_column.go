@@ -35,7 +35,7 @@ func (c *compiler) column(key string, t *tableMap, name string, written any) *co
 		return col
 	}
 	if v, ok := block["value"]; ok {
-		col.constant, col.kind, _ = c.constant(key+".value", v)
+		col.constant, col.kind, _ = c.constant(key+".value", v) // a fault is noted
 		c.alone(key, block, "value")
 		return col
 	}
@@ -107,7 +107,7 @@ func (c *compiler) become(key string, col *column, block map[string]any) {
 	case hasAs && hasMap:
 		c.add(key+".as", "has no meaning beside map, which says what comes out")
 	case hasAs:
-		to, _ = c.asOf(key+".as", as)
+		to, _ = c.asOf(key+".as", as) // a fault is noted
 		if slices.ContainsFunc(col.from, func(s source) bool { return s.kind == kindBytes }) {
 			c.add(key+".as", "has no meaning for bytes")
 		}

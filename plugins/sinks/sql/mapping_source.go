@@ -203,7 +203,7 @@ func (c *compiler) code(key, word string) string {
 		return word[1 : n-1]
 	}
 	if _, known := exam.UnitOf(word); !known {
-		c.add(key, `unknown code%s%s; a code that is not hostd's own is written in quotes: obs("79892-6" R)`, said(word), meant(word, codes()))
+		c.add(key, `unknown code%s%s; a code that is not hostd's own is written in quotes: obs("79892-6" R)`, said(word), meant(word, exam.Codes()))
 	}
 	return word
 }

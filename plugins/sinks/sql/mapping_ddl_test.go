@@ -7,6 +7,8 @@ import (
 	"strings"
 )
 
+// What follows says which tables and columns a mapping needs, and proposes those of docs/mapping.md.
+
 // tableNeed is a table that a mapping writes, and what it must have.
 type tableNeed struct {
 	name    string
