@@ -31,6 +31,20 @@ func look(t *testing.T, d *memDisk, s *Spool) scene {
 	return c
 }
 
+// onModel opens the spool on a model of a disk, with its one sink, which has number 0.
+func onModel(t *testing.T, d *memDisk, opt Options) *Spool {
+	t.Helper()
+	opt.disk = d.disk()
+	s, err := Open("data/spool", opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.RegisterSink("emr"); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // holds opens a disk with these files, and wants what the scene says, and nothing damaged; and then, with a record more, once more.
 func (c *scene) holds(t *testing.T, opt Options, files map[string][]byte) error {
 	t.Helper()
@@ -109,14 +123,7 @@ func TestTornGroupIsLeftOut(t *testing.T) {
 			{noise(9)},
 		} {
 			d := newMemDisk()
-			opt.disk = d.disk()
-			s, err := Open("data/spool", opt)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := s.RegisterSink("emr"); err != nil {
-				t.Fatal(err)
-			}
+			s := onModel(t, d, opt)
 			put(t, s, batch("d", 1, "one", "two"))
 			before, path := look(t, d, s), s.path(s.newest())
 			put(t, s, batch("d", 1, group...))
@@ -142,14 +149,7 @@ func TestTornHeadBehindATornEnd(t *testing.T) {
 	t.Parallel()
 	for name, opt := range forms {
 		d := newMemDisk()
-		opt.disk = d.disk()
-		s, err := Open("data/spool", opt)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.RegisterSink("emr"); err != nil {
-			t.Fatal(err)
-		}
+		s := onModel(t, d, opt)
 		b := batch("d", 1, "one", noise(200))
 		b.Position = []byte(noise(600)) // so that the head has several sectors
 		put(t, s, b)
@@ -194,19 +194,11 @@ func TestTornLetterIsLeftOut(t *testing.T) {
 	for name, opt := range forms {
 		for _, third := range []string{noise(1300), string(make([]byte, 700)), "short"} {
 			d := newMemDisk()
-			opt.disk = d.disk()
-			s, err := Open("data/spool", opt)
-			if err != nil {
-				t.Fatal(err)
-			}
-			id, err := s.RegisterSink("emr")
-			if err != nil {
-				t.Fatal(err)
-			}
+			s := onModel(t, d, opt)
 			put(t, s, batch("d", 1, "one", "two", third))
 			var scenes []scene
-			for _, ref := range drain(t, s, id) {
-				if err := s.Dead(t.Context(), id, ref, "no column", 1); err != nil {
+			for _, ref := range drain(t, s, 0) {
+				if err := s.Dead(t.Context(), 0, ref, "no column", 1); err != nil {
 					t.Fatal(err)
 				}
 				scenes = append(scenes, look(t, d, s))
@@ -243,15 +235,7 @@ func TestFlippedBitBesideZerosIsNoTornGroup(t *testing.T) {
 	t.Parallel()
 	for name, opt := range forms {
 		d := newMemDisk()
-		opt.disk = d.disk()
-		s, err := Open("data/spool", opt)
-		if err != nil {
-			t.Fatal(err)
-		}
-		id, err := s.RegisterSink("emr")
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := onModel(t, d, opt)
 		put(t, s, batch("d", 1, "one"))
 		path := s.path(s.newest())
 		from := len(d.names[path].data)
@@ -268,7 +252,7 @@ func TestFlippedBitBesideZerosIsNoTornGroup(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if n, st := len(drain(t, s, id)), s.Stats(); n < 2 || st.Quarantined == 0 || st.Torn > 0 {
+			if n, st := len(drain(t, s, 0)), s.Stats(); n < 2 || st.Quarantined == 0 || st.Torn > 0 {
 				t.Fatalf("%s: byte %d of %d: %d records, %+v", name, at, len(full), n, st)
 			}
 			s.Close()
@@ -293,18 +277,11 @@ func TestLettersOfAKilledProcessAreSynced(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newMemDisk()
-			opt := Options{disk: d.disk()}
-			s, err := Open("data/spool", opt)
-			if err != nil {
-				t.Fatal(err)
-			}
-			id, err := s.RegisterSink("emr")
-			if err != nil {
-				t.Fatal(err)
-			}
+			opt := Options{}
+			s := onModel(t, d, opt)
 			put(t, s, batch("d", 1, "one", "two"))
-			refs := drain(t, s, id)
-			if err := s.Dead(t.Context(), id, refs[0], "no column", 1); err != nil {
+			refs := drain(t, s, 0)
+			if err := s.Dead(t.Context(), 0, refs[0], "no column", 1); err != nil {
 				t.Fatal(err)
 			}
 			killed := false
@@ -318,17 +295,13 @@ func TestLettersOfAKilledProcessAreSynced(t *testing.T) {
 				t.Fatal("done by a process that was killed before it synced")
 			}
 			d.fail = nil
-			if s, err = Open("data/spool", opt); err != nil {
-				t.Fatal(err)
-			}
+			s = onModel(t, d, opt)
 			found := letters(t, s, "emr")
-			if err := s.Dead(t.Context(), id, refs[1], "no column", 1); err != nil {
+			if err := s.Dead(t.Context(), 0, refs[1], "no column", 1); err != nil {
 				t.Fatal(err)
 			}
 			d = d.crash(nil, true)
-			if s, err = Open("data/spool", Options{disk: d.disk()}); err != nil {
-				t.Fatal(err)
-			}
+			s = onModel(t, d, Options{})
 			got := letters(t, s, "emr")
 			if len(got) != kill.want || name == "closing" && len(found) != 0 {
 				t.Fatalf("letters %q, want %d, the process before saw %q", got, kill.want, found)
@@ -341,23 +314,14 @@ func TestLettersOfAKilledProcessAreSynced(t *testing.T) {
 func TestDeletedSegmentComesBackWithItsTornEnd(t *testing.T) {
 	for name, opt := range forms {
 		d := newMemDisk()
-		opt.disk = d.disk()
-		s, err := Open("data/spool", opt)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.RegisterSink("emr"); err != nil {
-			t.Fatal(err)
-		}
+		s := onModel(t, d, opt)
 		put(t, s, batch("d", 1, "one", noise(600)))
 		path := s.path(s.newest())
 		s.Close()
 		d.names[path].data = append(d.names[path].data, make([]byte, 2*sector)...) // of a group nothing but its size
 		var last scene
 		for range 3 {
-			if s, err = Open("data/spool", opt); err != nil {
-				t.Fatal(err)
-			}
+			s = onModel(t, d, opt)
 			put(t, s, batch("d", 1, noise(10)))
 			last = look(t, d, s)
 			s.Close()
