@@ -8,14 +8,26 @@ import (
 	"github.com/hostd/hostd/core/sdk"
 )
 
+// manner is how the rows of a call are sent.
+type manner int
+
+const (
+	merged manner = iota // rows of different changes share statements, see run
+	apart                // each change has its own statements
+	singly               // each row has
+)
+
 // apply runs the changes of one call inside the session's transaction. An error may leave some of them done: the caller
-// rolls back to its savepoint.
-func (s *session) apply(ctx context.Context, c *call, merge bool) ([]sdk.Changed, error) {
+// undoes them.
+func (s *session) apply(ctx context.Context, c *call, how manner) ([]sdk.Changed, error) {
 	known, err := s.receipts(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	r := &run{session: s, merge: merge, out: make([]sdk.Changed, len(c.changes)), now: formatTime(time.Now())}
+	r := &run{session: s, merge: how == merged && c.merge, most: mostInStatement, rows: c.rows, out: make([]sdk.Changed, len(c.changes)), now: formatTime(time.Now())}
+	if how == singly {
+		r.most = 1
+	}
 	for i := range c.changes {
 		if err := r.change(ctx, &c.changes[i], i, known); err != nil {
 			return nil, &sdk.ChangeError{Index: i, Err: err}
@@ -23,6 +35,8 @@ func (s *session) apply(ctx context.Context, c *call, merge bool) ([]sdk.Changed
 	}
 	return r.out, r.flush(ctx)
 }
+
+const mostInStatement = 1 << 30 // the database sets its own bound
 
 // run is one call being applied.
 //
@@ -36,6 +50,8 @@ func (s *session) apply(ctx context.Context, c *call, merge bool) ([]sdk.Changed
 type run struct {
 	*session
 	merge   bool
+	most    int // rows in one statement
+	rows    int // of the call
 	out     []sdk.Changed
 	now     string // when the receipts of this call were first seen
 	batches []*batch
@@ -79,7 +95,7 @@ func (r *run) change(ctx context.Context, ch *change, i int, known map[receiptKe
 
 func (r *run) single(ctx context.Context, ch *change) (int64, error) {
 	if ch.exec != nil {
-		return r.exec(ctx, ch.exec)
+		return r.own(ctx, ch.exec)
 	}
 	return int64(ch.rows.n), r.write(ctx, ch.rows)
 }
@@ -93,11 +109,14 @@ func (r *run) write(ctx context.Context, set *rowSet) error {
 	if err != nil {
 		return err
 	}
+	if err := r.dialect.fit(sh, set.args); err != nil {
+		return err
+	}
 	if !r.merge || !sh.plain {
 		if err := r.flush(ctx); err != nil {
 			return err
 		}
-		return r.insert(ctx, sh, set.args, set.n)
+		return r.insert(ctx, sh, set.args, set.n, r.most)
 	}
 	b, err := r.batch(ctx, sh)
 	if err != nil {
@@ -105,8 +124,8 @@ func (r *run) write(ctx context.Context, set *rowSet) error {
 	}
 	b.args = append(b.args, set.args...)
 	b.rows += set.n
-	if whole := b.rows - b.rows%sh.most; whole > 0 {
-		if err := r.insert(ctx, sh, b.args, whole); err != nil {
+	if whole := b.rows - b.rows%r.dialect.rows; whole > 0 {
+		if err := r.insert(ctx, sh, b.args, whole, r.most); err != nil {
 			return err
 		}
 		rest := copy(b.args, b.args[whole*len(sh.columns):])
@@ -122,13 +141,13 @@ func (r *run) batch(ctx context.Context, sh *shape) (*batch, error) {
 		switch {
 		case b.shape == sh:
 			return b, nil
-		case b.shape.table == sh.table:
+		case b.shape.id == sh.id:
 			err := r.send(ctx, b)
 			b.shape = sh
 			return b, err
 		}
 	}
-	b := &batch{shape: sh}
+	b := &batch{shape: sh, args: make([]any, 0, min(r.rows, r.dialect.rows)*len(sh.columns))}
 	r.batches = append(r.batches, b)
 	return b, nil
 }
@@ -137,7 +156,7 @@ func (r *run) send(ctx context.Context, b *batch) error {
 	if b.rows == 0 {
 		return nil
 	}
-	err := r.insert(ctx, b.shape, b.args, b.rows)
+	err := r.insert(ctx, b.shape, b.args, b.rows, r.most)
 	clear(b.args)
 	b.args, b.rows = b.args[:0], 0
 	return err
@@ -152,22 +171,18 @@ func (r *run) flush(ctx context.Context) error {
 	return nil
 }
 
-// exec runs a statement of the sink's own, after everything that stands before it.
-func (r *run) exec(ctx context.Context, e *execution) (int64, error) {
+// own runs a statement of the sink's own, after everything that stands before it.
+func (r *run) own(ctx context.Context, e *execution) (int64, error) {
 	if err := r.flush(ctx); err != nil {
 		return 0, err
 	}
-	st, err := r.stmt(ctx, e.st.text) //nolint:sqlclosecheck // kept by the session
+	done, err := r.session.exec(ctx, e.st.text, e.args...)
 	if err != nil {
-		return 0, clean(e.st.print, err, e.st.words)
-	}
-	done, err := st.ExecContext(ctx, e.args...)
-	if err != nil {
-		return 0, clean(e.st.print, err, e.st.words)
+		return 0, r.dialect.clean(ctx, e.st.print, err, e.st.words)
 	}
 	n, err := done.RowsAffected()
 	if err != nil {
-		return 0, clean(e.st.print, err, e.st.words)
+		return 0, r.dialect.clean(ctx, e.st.print, err, e.st.words)
 	}
 	if e.want >= 0 && n != e.want {
 		return 0, sdk.Permanent(fmt.Errorf("%s: %d rows were affected, %d were wanted: %w", e.st.print, n, e.want, ErrRefused))

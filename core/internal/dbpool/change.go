@@ -103,28 +103,30 @@ func (d *dialect) readChange(c *call, in sdk.Change) (change, error) {
 }
 
 func (d *dialect) readExec(c *call, in sdk.Exec) (change, error) {
-	st, err := parse(in.SQL)
+	st, err := d.parse(in.SQL)
 	if err != nil {
 		return change{}, err
 	}
 	if st.begins(d.barred) {
 		return change{}, refused("run %s: %s is the host's own to use", st.print, st.first)
 	}
-	args, err := st.fill(in.Args)
+	args, err := d.fill(st, in.Args)
 	if err != nil {
 		return change{}, err
 	}
 	c.execs = true
 	c.rows++
 	// These functions tell what the last statement did, so the statements must stay as they were written.
-	if st.mentions("last_insert_rowid") || st.mentions("changes") {
-		c.merge = false
+	for _, word := range d.recalls {
+		if st.mentions(word) {
+			c.merge = false
+		}
 	}
 	return change{exec: &execution{st: st, args: args, want: in.Want}}, nil
 }
 
 func readRows(c *call, table string, key []string, rows []sdk.Row) (change, error) {
-	if own := strings.ToLower(table); own == tableReceipt || own == tableVersion || strings.HasPrefix(own, "sqlite_") {
+	if own := strings.ToLower(table[strings.LastIndexByte(table, '.')+1:]); own == tableReceipt || own == tableVersion || strings.HasPrefix(own, "sqlite_") {
 		return change{}, refused("write to %s: this table is the host's own", table)
 	}
 	set := &rowSet{table: table, key: key, n: len(rows)}

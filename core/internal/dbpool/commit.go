@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/hostd/hostd/core/internal/life"
 	"github.com/hostd/hostd/core/sdk"
 )
 
-// Write applies the changes in one transaction; see sdk.Store. It shares its commit with the writes of others that came
-// meanwhile, but not their fate: each is undone alone if it fails. When ctx ends while it is being written, the outcome
-// is unknown.
+// Write applies the changes in one transaction; see sdk.Store. In an embedded database it shares its commit with the
+// writes of others that came meanwhile, but not their fate: each is undone alone if it fails. When ctx ends while it is
+// being written, the outcome is unknown.
 func (s *store) Write(ctx context.Context, changes ...sdk.Change) ([]sdk.Changed, error) {
 	c, err := s.pool.dialect.read(changes)
 	if err != nil {
@@ -21,7 +20,12 @@ func (s *store) Write(ctx context.Context, changes ...sdk.Change) ([]sdk.Changed
 	if len(changes) == 0 {
 		return []sdk.Changed{}, nil
 	}
-	j := &job{line: s.line, kind: writing, statement: c.title(), rows: c.rows, call: c}
+	return s.submit(ctx, c)
+}
+
+// submit takes a lease for the call.
+func (s *store) submit(ctx context.Context, c *call) ([]sdk.Changed, error) {
+	j := &job{line: s.line, lane: s.pool.writeLane(), statement: c.title(), rows: c.rows, call: c}
 	out, err := s.pool.guard.do(ctx, j, s.pool.opt.AcquireTimeout)
 	if err != nil {
 		return nil, err
@@ -29,52 +33,9 @@ func (s *store) Write(ctx context.Context, changes ...sdk.Change) ([]sdk.Changed
 	return out.([]sdk.Changed), nil
 }
 
-// serveWrites is the writer: it commits one group after the other, without waiting for a group to fill, until the guard
-// stops.
-func (p *Pool) serveWrites(ctx context.Context) error {
-	w := &writer{pool: p}
-	for {
-		l := p.guard.take(writing)
-		if l == nil {
-			return w.close()
-		}
-		answers := w.group(ctx, l)
-		for i, j := range l.jobs {
-			p.note(ctx, j, time.Since(l.since), answers[i].err)
-		}
-		if !p.guard.give(l, answers) {
-			return w.close()
-		}
-	}
-}
-
-// writer is what one writing goroutine has.
-type writer struct {
-	pool    *Pool
-	session *session
-}
-
-func (w *writer) close() error {
-	if w.session == nil {
-		return nil
-	}
-	return w.session.conn.Close()
-}
-
-// renew gives the session up; the next group makes another.
-func (w *writer) renew(ctx context.Context) {
-	if w.session == nil {
-		return
-	}
-	if err := w.session.drop(ctx); err != nil {
-		w.pool.log.Warn("database connection not given up", "err", clean("close", err, ""))
-	}
-	w.session = nil
-}
-
-// group writes the calls of a lease in one transaction and gives their answers. Whatever comes of it, cached answers
-// that rest on the tables are not found afterwards: the commit may have happened.
-func (w *writer) group(ctx context.Context, l *lease) []answer {
+// write writes the calls of a lease and gives their answers. Whatever comes of it, cached answers that rest on the
+// tables are not found afterwards: the commit may have happened.
+func (w *worker) write(ctx context.Context, l *lease) []answer {
 	op, cancel := context.WithTimeout(ctx, w.pool.opt.OperationTimeout)
 	defer cancel()
 	w.pool.guard.mayCancel(l, cancel)
@@ -88,6 +49,8 @@ func (w *writer) group(ctx context.Context, l *lease) []answer {
 			}
 		}
 		w.renew(ctx)
+	} else if err := w.session.rest(ctx); err != nil {
+		w.pool.log.Warn("database connection not given back", "err", err)
 	}
 	for i, j := range l.jobs {
 		if answers[i].err == nil || sdk.ClassOf(answers[i].err) == sdk.ClassUnknown {
@@ -97,34 +60,43 @@ func (w *writer) group(ctx context.Context, l *lease) []answer {
 	return answers
 }
 
-// transact applies each call behind a savepoint and commits once. An error is that of every call that has none of its
-// own, and leaves the session unusable.
-func (w *writer) transact(ctx context.Context, jobs []*job, answers []answer) (err error) {
-	if w.session == nil {
-		if w.session, err = newSession(ctx, w.pool.dialect, w.pool.writer.Load()); err != nil {
+// transact applies the calls and commits. An error is that of every call that has none of its own, and leaves the
+// session unusable.
+func (w *worker) transact(ctx context.Context, jobs []*job, answers []answer) error {
+	if !w.pool.dialect.served {
+		return w.together(ctx, jobs, answers)
+	}
+	for i, j := range jobs {
+		if err := w.alone(ctx, j.call, &answers[i]); err != nil {
 			return err
 		}
 	}
-	if err := w.session.begin(ctx); err != nil {
+	return nil
+}
+
+// together applies each call behind a savepoint and commits once.
+func (w *worker) together(ctx context.Context, jobs []*job, answers []answer) error {
+	s := w.session
+	if err := w.begin(ctx, narrow); err != nil {
 		return err
 	}
 	done := uint64(0)
 	for i, j := range jobs {
-		out, err := w.session.isolated(ctx, j.call)
+		out, err := s.isolated(ctx, j.call)
 		if err != nil && !permanent(err) {
 			return ungrouped(err)
 		}
 		answers[i] = answer{out, err}
 		if err == nil {
 			done++
-		} else if err := w.session.do(ctx, sqlRollback); err != nil {
+		} else if err := s.do(ctx, s.dialect.undo); err != nil {
 			return sdk.WithClass(sdk.ClassUnavailable, err) // the call's own error has undone the others too: they come again
 		}
-		if err := w.session.do(ctx, sqlRelease); err != nil {
+		if err := s.do(ctx, s.dialect.release); err != nil {
 			return sdk.WithClass(sdk.ClassUnavailable, err)
 		}
 	}
-	if err := w.session.do(ctx, "COMMIT"); err != nil {
+	if err := s.do(ctx, "COMMIT"); err != nil {
 		return uncertain(err)
 	}
 	w.pool.guard.wrote(done)
@@ -134,21 +106,88 @@ func (w *writer) transact(ctx context.Context, jobs []*job, answers []answer) (e
 // isolated applies one call behind a savepoint. Merged statements do not tell which change failed, so after a permanent
 // error the call is applied again, change by change.
 func (s *session) isolated(ctx context.Context, c *call) ([]sdk.Changed, error) {
-	if err := s.do(ctx, sqlSave); err != nil {
+	if err := s.do(ctx, s.dialect.save); err != nil {
 		return nil, err
 	}
-	out, err := s.apply(ctx, c, c.merge)
+	out, err := s.apply(ctx, c, merged)
 	if err == nil || !permanent(err) || !c.merge {
 		return out, err
 	}
-	if undo := s.do(ctx, sqlRollback); undo != nil {
+	if undo := s.do(ctx, s.dialect.undo); undo != nil {
 		return nil, err
 	}
-	return s.apply(ctx, c, unmerged)
+	return s.apply(ctx, c, apart)
 }
 
-// unmerged is for apply: each change has its own statements.
-const unmerged = false
+// alone writes one call in a transaction of its own. After a permanent error it is applied again, change by change: to
+// know which one failed, to see a receipt that another transaction has written meanwhile, and to look again at tables
+// that somebody changed. The call's own answer is put into a; the error is that of the session.
+func (w *worker) alone(ctx context.Context, c *call, a *answer) error {
+	s := w.session
+	how := merged
+	for {
+		var out []sdk.Changed
+		err := w.pool.again(ctx, func() (err error) {
+			if out, err = w.attempt(ctx, c, how); cause(err).again {
+				err = errors.Join(err, s.do(ctx, s.dialect.rollback))
+			}
+			return err
+		})
+		switch {
+		case err == nil:
+			a.out = out
+			w.pool.guard.wrote(1)
+			return nil
+		case cause(err).again:
+			a.err = ungrouped(err)
+			return nil
+		case !permanent(err):
+			return ungrouped(err)
+		}
+		if undo := s.do(ctx, s.dialect.rollback); undo != nil {
+			a.err = err
+			return undo
+		}
+		next := apart
+		if errors.Is(err, errTwice) {
+			next = singly
+		}
+		if next <= how {
+			a.err = err
+			return nil
+		}
+		how = next
+		s.known.forget(0)
+	}
+}
+
+// begin starts a transaction. A connection that nobody used for a while may be dead and say so only now, as all have
+// after a restart of the server: then nothing has happened yet, and a new one serves as well.
+func (w *worker) begin(ctx context.Context, k lane) error {
+	err := w.session.open(ctx, w.pool.handleOf(k))
+	if !cause(err).lost {
+		return err
+	}
+	w.renew(ctx)
+	w.pool.flush()
+	return w.session.open(ctx, w.pool.handleOf(k))
+}
+
+// attempt is one transaction with one call.
+func (w *worker) attempt(ctx context.Context, c *call, how manner) ([]sdk.Changed, error) {
+	s := w.session
+	if err := w.begin(ctx, wide); err != nil {
+		return nil, err
+	}
+	out, err := s.apply(ctx, c, how)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.do(ctx, "COMMIT"); err != nil {
+		return nil, uncertain(err)
+	}
+	return out, nil
+}
 
 // ungrouped takes the number of the change off an error that befell the whole transaction.
 func ungrouped(err error) error {
@@ -159,10 +198,10 @@ func ungrouped(err error) error {
 	return err
 }
 
-// uncertain is the error of a commit. Where the database said that it is locked or full it has undone the transaction;
-// in every other case nobody knows.
+// uncertain is the error of a commit. Where the database said so it has undone the transaction; in every other case
+// nobody knows.
 func uncertain(err error) error {
-	if sdk.ClassOf(err) == sdk.ClassBusy || errors.Is(err, ErrFull) {
+	if cause(err).undone {
 		return err
 	}
 	return sdk.WithClass(sdk.ClassUnknown, fmt.Errorf("the outcome is not known: %w", err))

@@ -5,6 +5,7 @@
 // Nobody outside gets a connection, a cursor or a transaction, so nobody can lose one: a call is one request, read
 // whole, and one answer, read whole. Each runs under a lease that names its holder, its statement and its age; callers
 // that wait are served in turn between holders; a lease beyond its time is cancelled, then abandoned and its
-// connections exchanged. Independent writes share one commit. What is particular to SQLite is in sqlite.go; the tables
-// that the host owns are in schema.go and described in docs/schema.md.
+// connections exchanged. In the embedded database independent writes share one commit; on a server each has its own, on
+// as many connections as there are. What databases do differently is in dialect.go, and how each does it in the file of
+// its name; the tables that the host owns are described in docs/schema.md.
 package dbpool

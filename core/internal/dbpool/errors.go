@@ -34,38 +34,64 @@ func refused(format string, args ...any) error {
 	return sdk.Permanent(fmt.Errorf(format+": %w", append(args, ErrRefused)...))
 }
 
+// Errors that only this package branches on.
+var (
+	errReadOnly = errors.New("only reading is allowed")
+	errTwice    = errors.New("one statement would write a row twice")
+)
+
 // faultError is a driver's error without its words, which may hold values of rows.
 type faultError struct {
-	text string
-	is   error
+	text  string
+	fault fault
 }
 
 // Error is our own text for the driver's error.
 func (e *faultError) Error() string { return e.text }
 
 // Unwrap gives the sentinel, if the error has one.
-func (e *faultError) Unwrap() error { return e.is }
+func (e *faultError) Unwrap() error { return e.fault.is }
 
-// clean replaces a driver's error by one of ours with its class. known are words that may be quoted, see fault.
-func clean(doing string, err error, known string) error {
+// clean replaces a driver's error by one of ours with its class. known are words that may be quoted from the driver's
+// text: the statement without its literals.
+func (d *dialect) clean(ctx context.Context, doing string, err error, known string) error {
 	switch {
 	case err == nil:
 		return nil
 	case sdk.ClassOf(err) != sdk.ClassNone, isClean(err):
 		return err
+	}
+	f := d.fault(err, known)
+	ended := ctx.Err()
+	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return sdk.WithClass(sdk.ClassUnavailable, fmt.Errorf("%s: not done within the operation's time: %w", doing, context.DeadlineExceeded))
+		ended = context.DeadlineExceeded
 	case errors.Is(err, context.Canceled):
-		return sdk.WithClass(sdk.ClassUnavailable, fmt.Errorf("%s: %w", doing, context.Canceled))
+		ended = context.Canceled
+	case f.text != "" && f.class != sdk.ClassUnavailable:
+		ended = nil // the database has answered before it noticed
 	}
-	class, text := fault(err, known)
-	if text == "" {
-		return sdk.WithClass(sdk.ClassUnavailable, &faultError{text: doing + ": the connection to the database failed"})
+	switch {
+	case ended == context.DeadlineExceeded:
+		return sdk.WithClass(sdk.ClassUnavailable, fmt.Errorf("%s: not done within the operation's time: %w", doing, ended))
+	case ended != nil:
+		return sdk.WithClass(sdk.ClassUnavailable, fmt.Errorf("%s: %w", doing, ended))
+	case f.text == "":
+		return sdk.WithClass(sdk.ClassUnavailable, &faultError{text: doing + ": the connection to the database failed", fault: f})
 	}
-	return sdk.WithClass(class, &faultError{text: doing + ": " + text, is: sentinel(err)})
+	return sdk.WithClass(f.class, &faultError{text: doing + ": " + f.text, fault: f})
 }
 
 func isClean(err error) bool {
 	var f *faultError
 	return errors.As(err, &f)
+}
+
+// cause is what the driver's error meant that err was made of.
+func cause(err error) fault {
+	var f *faultError
+	if errors.As(err, &f) {
+		return f.fault
+	}
+	return fault{}
 }

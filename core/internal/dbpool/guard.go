@@ -17,20 +17,19 @@ const (
 	maxGroup   = 500  // rows in one group of writes, unless a single call has more
 )
 
-// guard decides who is served when. Reads and writes wait in one line per holder; a freed place goes to the holder with
+// guard decides who is served when. Requests wait in a line per holder; a freed place goes to the holder with
 // the fewest leases, then to the one that was served longest ago, so that no holder can crowd out another.
 type guard struct {
-	readers int // places for reads; the writer has one of its own
-	perSink int // most reads of one holder at a time, where there is more than one
+	places  int // in the wide lane
+	perSink int // most of them for one holder, where there is more than one
 
 	mu      sync.Mutex
-	read    *sync.Cond // on mu: a read may have become possible, or the guard stopped
-	write   *sync.Cond // on mu: the same for a write
+	freed   [2]*sync.Cond // on mu: a lease of the lane may have become possible, or the guard stopped
 	lines   map[string]*line
 	leases  map[*lease]struct{} // guarded by mu
 	sinks   int                 // guarded by mu: holders that asked for a Store
-	idle    [2]int              // guarded by mu: workers that wait, by kind
-	waiting [2]int              // guarded by mu: requests that wait, by kind
+	idle    [2]int              // guarded by mu: workers that wait, by lane
+	waiting [2]int              // guarded by mu: requests that wait, by lane
 	served  uint64              // guarded by mu: counts requests served, to order the holders
 	stopped bool                // guarded by mu
 	workers int                 // guarded by mu: workers that have not ended and are not abandoned
@@ -40,34 +39,36 @@ type guard struct {
 	lost    uint64              // guarded by mu: leases abandoned
 	commits uint64              // guarded by mu
 	written uint64              // guarded by mu: writes that were committed
+	repeats uint64              // guarded by mu: transactions run again after a conflict
 }
 
-type kind int
+// lane is a line of connections. Everything goes by the wide one, but the writes of a database that takes one writer.
+type lane int
 
 const (
-	reading kind = iota
-	writing
+	wide   lane = iota
+	narrow      // one place, whose lease has a group of writes
 )
 
 // line is what one holder waits for and has; guarded by the guard's mu.
 type line struct {
 	holder string
-	jobs   [2][]*job // by kind, oldest first
-	inUse  [2]int    // jobs begun and not answered, by kind
+	jobs   [2][]*job // by lane, oldest first
+	inUse  [2]int    // jobs begun and not answered, by lane
 	served uint64
 }
 
 // job is one request of a caller, from its queueing to its answer.
 type job struct {
 	line      *line
-	kind      kind
+	lane      lane
 	statement string
 	rows      int
 	since     time.Time
-	crowded   bool                      // no place was free when it came
-	run       func(*reads) (any, error) // a read
-	stop      context.CancelFunc        // ends run early
-	call      *call                     // a write
+	crowded   bool                // no place was free when it came
+	run       func() (any, error) // a read
+	stop      context.CancelFunc  // ends run early
+	call      *call               // a write
 
 	done chan struct{} // closed when out and err are set
 	out  any
@@ -83,13 +84,13 @@ type lease struct {
 	abandoned bool               // guarded by guard.mu: its worker must end
 }
 
-func newGuard(readers, perSink int) *guard {
-	g := &guard{readers: readers, perSink: perSink, lines: map[string]*line{}, leases: map[*lease]struct{}{}, ended: make(chan struct{})}
-	g.read, g.write = sync.NewCond(&g.mu), sync.NewCond(&g.mu)
+func newGuard(places, perSink int) *guard {
+	g := &guard{places: places, perSink: perSink, lines: map[string]*line{}, leases: map[*lease]struct{}{}, ended: make(chan struct{})}
+	g.freed = [2]*sync.Cond{sync.NewCond(&g.mu), sync.NewCond(&g.mu)}
 	return g
 }
 
-// join makes the holder known.
+// join makes a sink known.
 func (g *guard) join(holder string) *line {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -99,6 +100,15 @@ func (g *guard) join(holder string) *line {
 		g.lines[holder] = l
 		g.sinks++
 	}
+	return l
+}
+
+// host is the line of the host's own requests. It is kept under a name that no sink can have.
+func (g *guard) host() *line {
+	l := &line{holder: hostName}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.lines[""] = l
 	return l
 }
 
@@ -135,7 +145,7 @@ func (g *guard) leave(ctx context.Context, j *job) (any, error) {
 	if g.withdraw(j) {
 		return nil, sdk.WithClass(sdk.ClassUnavailable, fmt.Errorf("%s: gave up before it was sent: %w", j.statement, ctx.Err()))
 	}
-	if j.kind == reading {
+	if j.call == nil {
 		<-j.done
 		return j.out, j.err
 	}
@@ -155,33 +165,26 @@ func (g *guard) push(ctx context.Context, j *job) error {
 		return sdk.WithClass(sdk.ClassUnavailable, ErrStopped)
 	case ctx.Err() != nil:
 		return sdk.WithClass(sdk.ClassUnavailable, fmt.Errorf("%s: not sent: %w", j.statement, ctx.Err()))
-	case len(j.line.jobs[j.kind]) >= maxWaiting:
+	case len(j.line.jobs[j.lane]) >= maxWaiting:
 		return sdk.WithClass(sdk.ClassBusy, fmt.Errorf("%s: %d requests of %s wait already: %w", j.statement, maxWaiting, j.line.holder, ErrBusy))
 	}
-	j.crowded = g.waiting[j.kind] >= g.idle[j.kind]
-	j.line.jobs[j.kind] = append(j.line.jobs[j.kind], j)
-	g.waiting[j.kind]++
-	g.cond(j.kind).Signal()
+	j.crowded = g.waiting[j.lane] >= g.idle[j.lane]
+	j.line.jobs[j.lane] = append(j.line.jobs[j.lane], j)
+	g.waiting[j.lane]++
+	g.freed[j.lane].Signal()
 	return nil
-}
-
-func (g *guard) cond(k kind) *sync.Cond {
-	if k == writing {
-		return g.write
-	}
-	return g.read
 }
 
 // withdraw takes a job that has not begun out of its line, so that no place is ever given to a caller who left.
 func (g *guard) withdraw(j *job) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	at := slices.Index(j.line.jobs[j.kind], j)
+	at := slices.Index(j.line.jobs[j.lane], j)
 	if at < 0 {
 		return false
 	}
-	j.line.jobs[j.kind] = slices.Delete(j.line.jobs[j.kind], at, at+1)
-	g.waiting[j.kind]--
+	j.line.jobs[j.lane] = slices.Delete(j.line.jobs[j.lane], at, at+1)
+	g.waiting[j.lane]--
 	g.countWait(j)
 	return true
 }
@@ -204,9 +207,9 @@ func (g *guard) busy(j *job, acquire time.Duration) error {
 	return sdk.WithClass(sdk.ClassBusy, fmt.Errorf("%s: waited %s; held by %s: %w", j.statement, acquire, who, ErrBusy))
 }
 
-// take waits for the next read, or group of writes, and makes it a lease. It returns nil when the guard has stopped and
+// take waits for the next request, or group of writes, and makes it a lease. It returns nil when the guard has stopped and
 // nothing waits any more.
-func (g *guard) take(k kind) *lease {
+func (g *guard) take(k lane) *lease {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for !g.stopped {
@@ -216,7 +219,7 @@ func (g *guard) take(k kind) *lease {
 			return l
 		}
 		g.idle[k]++
-		g.cond(k).Wait()
+		g.freed[k].Wait()
 		g.idle[k]--
 	}
 	g.end()
@@ -224,7 +227,7 @@ func (g *guard) take(k kind) *lease {
 }
 
 // pick takes the jobs of the next lease from their lines; g.mu is held.
-func (g *guard) pick(k kind) (jobs []*job) {
+func (g *guard) pick(k lane) (jobs []*job) {
 	rows := 0
 	for {
 		l := g.next(k)
@@ -239,20 +242,20 @@ func (g *guard) pick(k kind) (jobs []*job) {
 		g.waiting[k]--
 		g.countWait(j)
 		jobs, rows = append(jobs, j), rows+j.rows
-		if k == reading {
+		if k == wide {
 			return jobs
 		}
 	}
 }
 
 // next is the line whose turn it is; g.mu is held.
-func (g *guard) next(k kind) (best *line) {
+func (g *guard) next(k lane) (best *line) {
 	limit := g.perSink
 	if g.sinks < 2 {
-		limit = g.readers
+		limit = g.places
 	}
 	for _, l := range g.lines {
-		if len(l.jobs[k]) == 0 || k == reading && l.inUse[k] >= limit {
+		if len(l.jobs[k]) == 0 || k == wide && l.inUse[k] >= limit {
 			continue
 		}
 		if best == nil || cmp.Or(cmp.Compare(l.inUse[k], best.inUse[k]), cmp.Compare(l.served, best.served)) < 0 {
@@ -290,7 +293,7 @@ type answer struct {
 func (g *guard) drop(l *lease, answers []answer) {
 	delete(g.leases, l)
 	for i, j := range l.jobs {
-		j.line.inUse[j.kind]--
+		j.line.inUse[j.lane]--
 		j.out, j.err = answers[i].out, answers[i].err
 		close(j.done)
 	}
@@ -314,8 +317,8 @@ func (g *guard) stop() {
 			g.waiting[k] = 0
 		}
 	}
-	g.read.Broadcast()
-	g.write.Broadcast()
+	g.freed[wide].Broadcast()
+	g.freed[narrow].Broadcast()
 	if g.workers == 0 {
 		close(g.ended)
 	}
@@ -351,7 +354,7 @@ func (g *guard) holders() []Holder {
 				h = &Holder{Name: j.line.holder}
 				by[h.Name] = h
 			}
-			h.InUse = j.line.inUse[reading] + min(j.line.inUse[writing], 1) // a group of writes is one connection
+			h.InUse = j.line.inUse[wide] + min(j.line.inUse[narrow], 1) // a group of writes is one connection
 			if age := now.Sub(l.since); age >= h.Oldest {
 				h.Oldest, h.Statement = age, j.statement
 			}

@@ -18,7 +18,7 @@ import (
 )
 
 // slow counts n rows that do not exist: it takes time in its first step, where it can be interrupted.
-const slow = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < ?) SELECT count(*) FROM c"
+const slow = "WITH RECURSIVE c(x) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT x + 1 FROM c WHERE x < ?) SELECT count(*) FROM c"
 
 // until waits for a condition of another goroutine's making.
 func until(tb testing.TB, what string, ok func() bool) {
@@ -116,121 +116,149 @@ func TestASinkAmongOthersCannotTakeAllReaders(t *testing.T) {
 	}
 }
 
-// TestFloodedPoolServesThePolite lets one holder flood reads and writes, and another ask now and then.
+// flood is how many requests of one holder wait before another asks once.
+const flood = 60
+
+// TestFloodedPoolServesThePolite lets one holder queue many requests before another asks once.
 func TestFloodedPoolServesThePolite(t *testing.T) {
-	p := clinic(t, dbpool.Options{AcquireTimeout: time.Hour, OperationTimeout: time.Hour})
-	flood, polite := p.Store("flood"), p.Store("polite")
-	for name, ask := range map[string]func(s sdk.Store, n int) error{
-		"reads": func(s sdk.Store, _ int) error {
-			_, err := s.Query(t.Context(), sdk.Query{SQL: slow, Args: []any{1000}})
-			return err
-		},
-		"writes": func(s sdk.Store, _ int) error {
-			rows := make([]sdk.Row, 100)
-			for i := range rows {
-				rows[i] = sdk.Row{"n": i}
-			}
-			_, err := s.Write(t.Context(), sdk.Insert{Table: "tally", Rows: rows})
-			return err
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			stop := make(chan struct{})
-			var mu sync.Mutex
-			var floods []time.Duration
-			var wg sync.WaitGroup
-			callers := 200
-			if testing.Short() {
-				callers = 60
-			}
-			for n := range callers {
-				wg.Go(func() {
-					for {
-						select {
-						case <-stop:
-							return
-						default:
-						}
-						begin := time.Now()
-						if err := ask(flood, n); err != nil {
-							t.Error(err)
-							return
-						}
-						mu.Lock()
-						floods = append(floods, time.Since(begin))
-						mu.Unlock()
-					}
-				})
-			}
-			until(t, "a flood", func() bool { return p.Stats().Waiting > callers/2 })
-			var took []time.Duration
-			for n := range 10 {
-				begin := time.Now()
-				if err := ask(polite, n); err != nil {
-					t.Error(err)
-				}
-				took = append(took, time.Since(begin))
-			}
-			close(stop)
-			wg.Wait()
-			slices.Sort(took)
-			slices.Sort(floods)
-			if mine, theirs := took[len(took)/2], floods[len(floods)/2]; mine*4 > theirs {
-				t.Errorf("the polite one waited %s, the flood %s (median)", mine, theirs)
+	each(t, func(t *testing.T, d *database) {
+		t.Run("reads", func(t *testing.T) { politeRead(t, d) })
+		t.Run("writes", func(t *testing.T) { politeWrite(t, d) })
+	})
+}
+
+func politeRead(t *testing.T, d *database) {
+	p := d.withClinic(t, dbpool.Options{MaxOpen: 2, AcquireTimeout: time.Hour, OperationTimeout: time.Hour})
+	greedy, polite := p.Store("greedy"), p.Store("polite")
+	var wg sync.WaitGroup
+	ask := func(s sdk.Store, expr string) {
+		wg.Go(func() {
+			if _, err := s.Query(t.Context(), sdk.Query{SQL: "SELECT " + expr}); err != nil {
+				t.Error(err)
 			}
 		})
+	}
+	first, openFirst := d.hold(t)
+	rest, openRest := d.hold(t)
+	ask(greedy, first)
+	until(t, "the flood has its connection", func() bool { return p.Stats().InUse == 1 })
+	for range flood {
+		ask(greedy, rest)
+	}
+	until(t, "a flood", func() bool { return p.Stats().Waiting == flood })
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		if _, err := polite.Query(t.Context(), sdk.Query{SQL: "SELECT 1"}); err != nil {
+			t.Error(err)
+		}
+	}()
+	until(t, "the polite one is served or waits", func() bool { return isClosed(served) || p.Stats().Waiting == flood+1 })
+	openFirst()
+	until(t, "the polite one is served before the rest of the flood", func() bool { return isClosed(served) })
+	openRest()
+	wg.Wait()
+}
+
+func politeWrite(t *testing.T, d *database) {
+	p := d.withClinic(t, dbpool.Options{MaxOpen: 4, AcquireTimeout: time.Hour, OperationTimeout: time.Hour})
+	greedy, polite := p.Store("greedy"), p.Store("polite")
+	var wg sync.WaitGroup
+	write := func(c sdk.Change) {
+		wg.Go(func() {
+			if _, err := greedy.Write(t.Context(), c); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	expr, open := d.hold(t)
+	for n := range 3 { // all that it may have, where there is more than one writer
+		write(sdk.Exec{SQL: "INSERT INTO tally SELECT -" + expr, Want: 1})
+		until(t, "the flood has its connections", func() bool { s := p.Stats(); return s.InUse > 0 && s.InUse+s.Waiting == n+1 })
+	}
+	before := p.Stats().Waiting
+	for range flood {
+		write(sdk.Insert{Table: "tally", Rows: slices.Repeat([]sdk.Row{{"n": -1}}, 100)})
+	}
+	until(t, "a flood", func() bool { return p.Stats().Waiting == before+flood })
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		if _, err := polite.Write(t.Context(), sdk.Exec{SQL: "INSERT INTO tally SELECT count(*) FROM tally", Want: 1}); err != nil {
+			t.Error(err)
+		}
+	}()
+	until(t, "the polite one is served or waits", func() bool { return isClosed(served) || p.Stats().Waiting == before+flood+1 })
+	open()
+	wg.Wait()
+	<-served
+	if n := query(t, polite, "SELECT max(n) FROM tally")[0][0].(int64); n > flood/4*100 {
+		t.Errorf("the polite one was written after %d rows", n)
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 
 func TestAnOperationEndsWithItsTimeOrItsCaller(t *testing.T) {
-	p := running(t, dbpool.Options{OperationTimeout: 500 * time.Millisecond})
-	s := p.Store("emr")
-	_, err := s.Query(t.Context(), sdk.Query{SQL: slow, Args: []any{1 << 40}})
-	if !errors.Is(err, context.DeadlineExceeded) || sdk.ClassOf(err) != sdk.ClassUnavailable {
-		t.Errorf("beyond its time: %v, class %s", err, sdk.ClassOf(err))
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	for name, ask := range map[string]func() error{
-		"query": func() error { _, err := s.Query(ctx, sdk.Query{SQL: "SELECT 1"}); return err },
-		"write": func() error { _, err := s.Write(ctx, onceOf(1, nil)); return err },
-	} {
-		if err := ask(); !errors.Is(err, context.Canceled) || sdk.ClassOf(err) != sdk.ClassUnavailable {
-			t.Errorf("%s for a caller that left: %v, class %s", name, err, sdk.ClassOf(err))
+	each(t, func(t *testing.T, d *database) {
+		p := d.withClinic(t, dbpool.Options{OperationTimeout: 500 * time.Millisecond})
+		s := p.Store("emr")
+		_, err := s.Query(t.Context(), sdk.Query{SQL: slow, Args: []any{1 << 40}})
+		if !errors.Is(err, context.DeadlineExceeded) || sdk.ClassOf(err) != sdk.ClassUnavailable {
+			t.Errorf("beyond its time: %v, class %s", err, sdk.ClassOf(err))
 		}
-	}
-	if n := count(t, s, "record"); n != 0 {
-		t.Errorf("%d records of a caller that left before", n)
-	}
-	long := sdk.Exec{SQL: "INSERT INTO record SELECT * FROM record WHERE id IN (" + slow + ")", Args: []any{1 << 40}, Want: -1}
-	if _, err := s.Write(t.Context(), long); sdk.ClassOf(err) != sdk.ClassUnavailable || !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a write beyond its time: %v, class %s", err, sdk.ClassOf(err))
-	}
-	if _, err := s.Write(t.Context(), onceOf(1, nil)); err != nil {
-		t.Errorf("the write after it: %v", err)
-	}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for name, ask := range map[string]func() error{
+			"query": func() error { _, err := s.Query(ctx, sdk.Query{SQL: "SELECT 1"}); return err },
+			"write": func() error { _, err := s.Write(ctx, onceOf(1, nil)); return err },
+		} {
+			if err := ask(); !errors.Is(err, context.Canceled) || sdk.ClassOf(err) != sdk.ClassUnavailable {
+				t.Errorf("%s for a caller that left: %v, class %s", name, err, sdk.ClassOf(err))
+			}
+		}
+		if n := count(t, s, "record"); n != 0 {
+			t.Errorf("%d records of a caller that left before", n)
+		}
+		long := sdk.Exec{SQL: "UPDATE tally SET n = (" + slow + ")", Args: []any{1 << 40}, Want: -1}
+		if _, err := s.Write(t.Context(), long); sdk.ClassOf(err) != sdk.ClassUnavailable || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a write beyond its time: %v, class %s", err, sdk.ClassOf(err))
+		}
+		if _, err := s.Write(t.Context(), onceOf(1, nil)); err != nil {
+			t.Errorf("the write after it: %v", err)
+		}
+	})
 }
 
 func TestAWriteWhoseCallerLeftHasAnUnknownOutcome(t *testing.T) {
-	p := clinic(t, dbpool.Options{})
-	s := p.Store("emr")
-	gate, open := newGate()
-	ctx, cancel := context.WithCancel(t.Context())
-	left := make(chan error, 1)
-	go func() {
-		_, err := s.Write(ctx, sdk.Exec{SQL: "INSERT INTO tally SELECT test_wait(?)", Args: []any{gate}, Want: 1})
-		left <- err
-	}()
-	until(t, "the write began", func() bool { return p.Stats().InUse == 1 })
-	cancel()
-	if err := <-left; sdk.ClassOf(err) != sdk.ClassUnknown || !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v, class %s", err, sdk.ClassOf(err))
-	}
-	open()
-	until(t, "the write ended", func() bool { return p.Stats().InUse == 0 })
-	if n := count(t, s, "tally"); n != 2 {
-		t.Errorf("%d tallies: the write that had begun did not go on", n)
-	}
+	each(t, func(t *testing.T, d *database) {
+		p := d.withClinic(t, dbpool.Options{})
+		s := p.Store("emr")
+		expr, open := d.hold(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		left := make(chan error, 1)
+		go func() {
+			_, err := s.Write(ctx, sdk.Exec{SQL: "INSERT INTO tally SELECT " + expr, Want: 1})
+			left <- err
+		}()
+		until(t, "the write began", func() bool { return p.Stats().InUse == 1 })
+		cancel()
+		if err := <-left; sdk.ClassOf(err) != sdk.ClassUnknown || !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, class %s", err, sdk.ClassOf(err))
+		}
+		open()
+		until(t, "the write ended", func() bool { return p.Stats().InUse == 0 })
+		if n := count(t, s, "tally"); n != 2 {
+			t.Errorf("%d tallies: the write that had begun did not go on", n)
+		}
+	})
 }
 
 func TestADatabaseThatDoesNotAnswerIsAbandoned(t *testing.T) {
@@ -341,36 +369,38 @@ func TestStoppedPoolRefuses(t *testing.T) {
 }
 
 func TestReadersAndWriterBesideEachOther(t *testing.T) {
-	p := clinic(t, dbpool.Options{})
-	s := p.Store("emr")
-	var wg sync.WaitGroup
-	stop := make(chan struct{})
-	for range 4 {
-		wg.Go(func() {
-			for last := int64(0); ; {
-				select {
-				case <-stop:
-					return
-				default:
+	each(t, func(t *testing.T, d *database) {
+		p := d.withClinic(t, dbpool.Options{})
+		s := p.Store("emr")
+		var wg sync.WaitGroup
+		stop := make(chan struct{})
+		for range 4 {
+			wg.Go(func() {
+				for last := int64(0); ; {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					res, err := p.Store("pacs").Query(t.Context(), sdk.Query{SQL: "SELECT (SELECT count(*) FROM visit), (SELECT count(*) FROM ward)"})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					visits, wards := res.Rows[0][0].(int64), res.Rows[0][1].(int64)
+					if visits != wards || visits < last {
+						t.Errorf("read %d visits and %d wards after %d", visits, wards, last)
+						return
+					}
+					last = visits
 				}
-				res, err := p.Store("pacs").Query(t.Context(), sdk.Query{SQL: "SELECT (SELECT count(*) FROM visit), (SELECT count(*) FROM ward)"})
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				visits, wards := res.Rows[0][0].(int64), res.Rows[0][1].(int64)
-				if visits != wards || visits < last {
-					t.Errorf("read %d visits and %d wards after %d", visits, wards, last)
-					return
-				}
-				last = visits
-			}
-		})
-	}
-	for n := range 30 {
-		name := fmt.Sprint(n)
-		mustWrite(t, s, insertVisit(name), sdk.Insert{Table: "ward", Rows: []sdk.Row{{"name": name}}})
-	}
-	close(stop)
-	wg.Wait()
+			})
+		}
+		for n := range 30 {
+			name := fmt.Sprint(n)
+			mustWrite(t, s, insertVisit(name), sdk.Insert{Table: "ward", Rows: []sdk.Row{{"name": name}}})
+		}
+		close(stop)
+		wg.Wait()
+	})
 }

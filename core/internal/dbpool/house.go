@@ -44,26 +44,24 @@ func (p *Pool) scan(g *life.Group) {
 	}
 	for _, d := range dead {
 		p.log.Error("database operation did not end and is abandoned; its connection is replaced", "holder", d.Name, "statement", d.Statement, "age", d.Oldest.Round(time.Millisecond))
-		p.replace(g, d.kind)
+		p.replace(g, d.lane)
 	}
 }
 
 // replace puts a new handle and a new worker in the place of one that does not come back. The old handle closes its
-// idle connections at once, and the one in use when it returns.
-func (p *Pool) replace(g *life.Group, k kind) {
-	renew, name, serve := p.renewReader, "reader", p.serveReads
-	if k == writing {
-		renew, name, serve = p.renewWriter, "writer", p.serveWrites
-	}
-	if err := renew(); err != nil {
+// idle connections at once, and those in use when they return.
+func (p *Pool) replace(g *life.Group, k lane) {
+	if err := p.renew(k); err != nil {
 		p.log.Error("database connections not replaced", "err", err)
 	}
-	p.start(g, name, serve)
+	p.start(g, workerNames[k], p.serve(k))
 }
+
+var workerNames = [...]string{wide: "database worker", narrow: "database writer"}
 
 type overdue struct {
 	Holder
-	kind kind
+	lane lane
 }
 
 // overdue cancels what is older than limit, once, and abandons what is older than limit and grace: its callers are
@@ -74,7 +72,7 @@ func (g *guard) overdue(limit, grace time.Duration) (late, dead []overdue) {
 	for l := range g.leases {
 		age := time.Since(l.since)
 		first := l.jobs[0]
-		o := overdue{Holder{Name: names(l.jobs), Oldest: age, Statement: first.statement}, first.kind}
+		o := overdue{Holder{Name: names(l.jobs), Oldest: age, Statement: first.statement}, first.lane}
 		if age > limit && !l.cut {
 			l.cut = true
 			if l.cancel != nil {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,20 +16,24 @@ import (
 	"github.com/hostd/hostd/core/sdk"
 )
 
-// Options of a pool. Path must be set; other zero fields have the defaults named.
+// Options of a pool. Path or DSN must be set, as the driver needs; other zero fields have the defaults named.
 type Options struct {
-	Driver           string        // "sqlite", the default
-	Path             string        // the database file; its folder exists
-	MaxOpen          int           // connections: one writer and the rest readers; 8, at least 2
+	Driver           string        // "sqlite", the default, or "postgres"
+	Path             string        // the database file of sqlite; its folder exists
+	DSN              string        // address and login of a server, as its driver takes it; it is never logged
+	MaxOpen          int           // connections; 8, at least 2: in sqlite one of them writes and the others read
+	MaxIdle          int           // connections of a server that stay open with nothing to do; MaxOpen
+	MaxLifetime      time.Duration // of a connection to a server, less up to a tenth; 30 min
 	AcquireTimeout   time.Duration // longest wait for a connection; 2 s
 	OperationTimeout time.Duration // longest operation, once it has its connection; 10 s
 	ConnectTimeout   time.Duration // longest Open; 10 s
 	SlowQuery        time.Duration // operations that take longer are logged; 0 is none
-	PerSink          int           // most reads of one sink at a time, where there is more than one sink; all readers but one
+	PerSink          int           // most connections of one sink, where there is more than one; all but one
 	MonitorEnabled   bool
 	MonitorInterval  time.Duration // between the status lines; 10 s
 	WarnAt           float64       // share of connections in use at which the monitor warns, above 0 to 1; 0.85
 	QueryLog         bool          // log each operation at debug
+	ReceiptWindow    time.Duration // receipts older than this are deleted; 400 days. It must exceed what the spool keeps and what an instrument sends again
 	Cache            QueryCache    // answers of queries that ask for it; nil is none
 	Log              *slog.Logger
 }
@@ -46,6 +52,7 @@ type Stats struct {
 	Waiting                    int           // requests that wait now
 	Abandoned                  uint64        // connections given up because the database did not answer
 	Writes, Commits            uint64        // calls that were written, and the transactions that did it
+	Repeats                    uint64        // transactions run again after a conflict with another
 	Holders                    []Holder      // who has connections, most first
 }
 
@@ -66,32 +73,33 @@ type Pool struct {
 	cut     time.Duration // beyond OperationTimeout: an operation is cancelled
 	abandon time.Duration // beyond that: it is abandoned
 
+	known  *catalog // of the database's tables
 	tables versions // of what cached answers rest on
 
-	reader atomic.Pointer[reads]  // exchanged when a read is abandoned
-	writer atomic.Pointer[sql.DB] // exchanged when a write is abandoned
+	handles [2]atomic.Pointer[sql.DB] // by lane; exchanged when an operation in it is abandoned
 
 	mu     sync.Mutex
 	closed bool // guarded by mu: no new handles
 }
 
-// reads is one generation of connections for reading.
-type reads struct{ db *sql.DB }
+// Open opens the database, makes it if it is not there and is a file, and brings the host's own tables to their newest
+// form. The error says what to check.
+func Open(ctx context.Context, o Options) (*Pool, error) { return open(ctx, o) }
 
-// Open opens the database, makes it if it is not there, and brings the host's own tables to their newest form. The
-// error says what to check.
-func Open(ctx context.Context, o Options) (*Pool, error) { return open(ctx, o, migrations) }
-
-func open(ctx context.Context, o Options, steps []string) (*Pool, error) {
+// open runs the dialect's own migrations, or steps in their place.
+func open(ctx context.Context, o Options, steps ...string) (*Pool, error) {
 	if err := o.fill(); err != nil {
 		return nil, err
 	}
-	p := &Pool{opt: o, dialect: sqliteDialect(), log: o.Log, cut: 2 * time.Second, abandon: time.Second}
-	p.guard = newGuard(o.MaxOpen-1, o.PerSink)
+	p := &Pool{opt: o, dialect: dialectOf(o.Driver), known: newCatalog(), log: o.Log, cut: 2 * time.Second, abandon: time.Second}
+	if len(steps) == 0 {
+		steps = p.dialect.migrations
+	}
+	p.guard = newGuard(p.places(wide), o.PerSink)
 	ctx, cancel := context.WithTimeout(ctx, o.ConnectTimeout)
 	defer cancel()
 	if err := p.connect(ctx, steps); err != nil {
-		return nil, fmt.Errorf("open database %s: %w", o.Path, errors.Join(err, p.Close()))
+		return nil, fmt.Errorf("open database %s: %w", p.dialect.place(&o), errors.Join(err, p.Close()))
 	}
 	return p, nil
 }
@@ -100,27 +108,35 @@ func (o *Options) fill() error {
 	if o.Driver == "" {
 		o.Driver = "sqlite"
 	}
-	if o.Driver != "sqlite" {
-		return fmt.Errorf("open database: driver %q is not known; the one that is there is sqlite", o.Driver)
-	}
-	if o.Path == "" {
+	d := dialectOf(o.Driver)
+	switch {
+	case d == nil:
+		return fmt.Errorf("open database: driver %q is not known; those that are there: %s", o.Driver, strings.Join(drivers(), ", "))
+	case !d.served && o.Path == "":
 		return errors.New("open database: no path is set")
+	case d.served && o.DSN == "":
+		return fmt.Errorf("open database: no dsn is set for %s", o.Driver)
 	}
 	if o.MaxOpen == 0 {
 		o.MaxOpen = 8
 	}
 	if o.MaxOpen < 2 {
-		return fmt.Errorf("open database: max_open is %d; it must be at least 2, a writer and a reader", o.MaxOpen)
+		return fmt.Errorf("open database: max_open is %d; it must be at least 2", o.MaxOpen)
 	}
+	if o.MaxIdle <= 0 || o.MaxIdle > o.MaxOpen {
+		o.MaxIdle = o.MaxOpen
+	}
+	set(&o.MaxLifetime, 30*time.Minute)
 	set(&o.AcquireTimeout, 2*time.Second)
 	set(&o.OperationTimeout, 10*time.Second)
 	set(&o.ConnectTimeout, 10*time.Second)
 	set(&o.MonitorInterval, 10*time.Second)
+	set(&o.ReceiptWindow, 400*24*time.Hour)
 	if o.WarnAt <= 0 {
 		o.WarnAt = 0.85
 	}
-	if o.PerSink <= 0 || o.PerSink > o.MaxOpen-1 {
-		o.PerSink = max(o.MaxOpen-2, 1)
+	if most := d.places(wide, o.MaxOpen); o.PerSink <= 0 || o.PerSink > most {
+		o.PerSink = max(most-1, 1)
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -134,65 +150,105 @@ func set(d *time.Duration, def time.Duration) {
 	}
 }
 
-// connect makes both handles and migrates through the writer.
-func (p *Pool) connect(ctx context.Context, steps []string) error {
-	if err := errors.Join(p.renewWriter(), p.renewReader()); err != nil {
-		return err
+// places is how many connections a lane has of n.
+func (d *dialect) places(k lane, n int) int {
+	switch {
+	case d.served && k == wide:
+		return n
+	case d.served:
+		return 0
+	case k == wide:
+		return n - 1
+	default:
+		return 1
 	}
-	if err := migrate(ctx, p.writer.Load(), steps); err != nil {
-		return err
-	}
-	if err := p.reader.Load().db.PingContext(ctx); err != nil {
-		return clean("connect for reading", err, "")
-	}
-	return nil
 }
 
-func (p *Pool) renewWriter() error {
-	db, err := p.handle(mayWrite, 1)
+func (p *Pool) places(k lane) int { return p.dialect.places(k, p.opt.MaxOpen) }
+
+// writeLane is where writes go.
+func (p *Pool) writeLane() lane {
+	if p.dialect.served {
+		return wide
+	}
+	return narrow
+}
+
+// connect makes the handles and migrates.
+func (p *Pool) connect(ctx context.Context, steps []string) error {
+	if err := errors.Join(p.renew(wide), p.renew(narrow)); err != nil {
+		return err
+	}
+	if err := p.dialect.migrate(ctx, p.handleOf(p.writeLane()), steps); err != nil {
+		return err
+	}
+	return p.dialect.clean(ctx, "connect for reading", p.handleOf(wide).PingContext(ctx), "")
+}
+
+// handleOf is the handle of a lane that has places.
+func (p *Pool) handleOf(k lane) *sql.DB { return p.handles[k].Load() }
+
+// renew puts a new handle in the lane.
+func (p *Pool) renew(k lane) error {
+	if p.places(k) == 0 {
+		return nil
+	}
+	db, err := p.handle(k)
 	if err == nil {
-		if old := p.writer.Swap(db); old != nil {
+		if old := p.handles[k].Swap(db); old != nil {
 			err = old.Close()
 		}
 	}
 	return err
 }
 
-func (p *Pool) renewReader() error {
-	db, err := p.handle(mayRead, p.opt.MaxOpen-1)
-	if err == nil {
-		if old := p.reader.Swap(&reads{db}); old != nil {
-			err = old.db.Close()
-		}
-	}
-	return err
-}
-
-// handle makes a handle without connecting.
-func (p *Pool) handle(a access, most int) (*sql.DB, error) {
+// handle makes a handle without connecting. It is the one place where a connector is made for the pool.
+func (p *Pool) handle(k lane) (*sql.DB, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil, ErrStopped
 	}
-	c, err := connector(p.opt.Path, a)
+	a := mayWrite
+	if k != p.writeLane() {
+		a = mayRead
+	}
+	c, err := p.dialect.connector(&p.opt, a, nil)
 	if err != nil {
 		return nil, err
 	}
 	db := sql.OpenDB(c)
-	db.SetMaxOpenConns(most)
-	db.SetMaxIdleConns(most)
+	db.SetMaxOpenConns(p.places(k))
+	db.SetMaxIdleConns(p.places(k))
+	if p.dialect.served {
+		db.SetMaxIdleConns(p.opt.MaxIdle)
+		db.SetConnMaxIdleTime(maxIdleTime)
+		db.SetConnMaxLifetime(p.opt.MaxLifetime - rand.N(p.opt.MaxLifetime/10+1))
+	}
 	return db, nil
 }
+
+// flush closes the connections to a server that nobody uses.
+func (p *Pool) flush() {
+	if db := p.handleOf(wide); p.dialect.served {
+		db.SetMaxIdleConns(0)
+		db.SetMaxIdleConns(p.opt.MaxIdle)
+	}
+}
+
+// maxIdleTime is how long a connection to a server is kept that nobody uses.
+const maxIdleTime = 5 * time.Minute
 
 // Run serves the stores until ctx ends. Then what has begun is finished, what waits is refused, and an error names the
 // operations that could not be ended.
 func (p *Pool) Run(ctx context.Context) error {
 	g := life.NewGroup(context.WithoutCancel(ctx)) // operations are bounded by their own time
-	for i := range p.opt.MaxOpen - 1 {
-		p.start(g, fmt.Sprintf("reader %d", i), p.serveReads)
+	for _, k := range []lane{wide, narrow} {
+		for range p.places(k) {
+			p.start(g, workerNames[k], p.serve(k))
+		}
 	}
-	p.start(g, "writer", p.serveWrites)
+	g.Go("receipts", func(context.Context) error { return p.purgeReceipts(ctx) })
 	p.keepHouse(ctx, g)
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
@@ -212,11 +268,10 @@ func (p *Pool) Close() error {
 	defer p.mu.Unlock()
 	p.closed = true
 	var errs []error
-	if db := p.writer.Load(); db != nil {
-		errs = append(errs, db.Close())
-	}
-	if r := p.reader.Load(); r != nil {
-		errs = append(errs, r.db.Close())
+	for k := range p.handles {
+		if db := p.handles[k].Load(); db != nil {
+			errs = append(errs, db.Close())
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -227,18 +282,17 @@ func (p *Pool) Store(holder string) sdk.Store { return &store{pool: p, line: p.g
 // Stats gives a snapshot.
 func (p *Pool) Stats() Stats {
 	open := 0
-	if db := p.writer.Load(); db != nil {
-		open += db.Stats().OpenConnections
-	}
-	if r := p.reader.Load(); r != nil {
-		open += r.db.Stats().OpenConnections
+	for k := range p.handles {
+		if db := p.handles[k].Load(); db != nil {
+			open += db.Stats().OpenConnections
+		}
 	}
 	g := p.guard
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s := Stats{
 		InUse: len(g.leases), MaxOpen: p.opt.MaxOpen, WaitCount: g.waits, WaitDuration: g.waited,
-		Waiting: g.waiting[reading] + g.waiting[writing], Abandoned: g.lost, Writes: g.written, Commits: g.commits, Holders: g.holders(),
+		Waiting: g.waiting[wide] + g.waiting[narrow], Abandoned: g.lost, Writes: g.written, Commits: g.commits, Repeats: g.repeats, Holders: g.holders(),
 	}
 	s.Open = max(open, s.InUse)
 	s.Idle = s.Open - s.InUse

@@ -3,7 +3,8 @@ package dbpool_test
 import (
 	"context"
 	"database/sql/driver"
-	"path/filepath"
+	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -28,7 +29,20 @@ func TestMain(m *testing.M) {
 		}
 		return args[0], nil
 	})
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(whole{m})
+}
+
+// whole is all tests, and the end of the servers that they started.
+type whole struct{ m *testing.M }
+
+// Run is goleak.TestingM's.
+func (w whole) Run() int {
+	code := w.m.Run()
+	if err := postgres.stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "end of PostgreSQL:", err)
+		return 1
+	}
+	return code
 }
 
 // newGate makes a gate, to be opened once.
@@ -40,18 +54,10 @@ func newGate() (n int64, open func()) {
 }
 
 // running opens a pool on a file of its own and runs it until the test ends.
-func running(tb testing.TB, o dbpool.Options) *dbpool.Pool {
-	tb.Helper()
-	if o.Path == "" {
-		o.Path = filepath.Join(tb.TempDir(), "hostd.db")
-	}
-	p, err := dbpool.Open(tb.Context(), o)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	serve(tb, p)
-	return p
-}
+func running(tb testing.TB, o dbpool.Options) *dbpool.Pool { return sqliteOf(tb).running(tb, o) }
+
+// clinic is as running, with a clinic's tables.
+func clinic(tb testing.TB, o dbpool.Options) *dbpool.Pool { return sqliteOf(tb).withClinic(tb, o) }
 
 // serve runs and at the end closes the pool.
 func serve(tb testing.TB, p *dbpool.Pool) {

@@ -5,10 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
-	"github.com/hostd/hostd/core/internal/life"
 	"github.com/hostd/hostd/core/sdk"
 )
 
@@ -24,7 +22,7 @@ const (
 // its Tables. A Write with an Exec drops all cached answers, for its tables are not known; changes that triggers make in
 // other tables, and those of other programs, are seen when the answer's time has passed.
 func (s *store) Query(ctx context.Context, q sdk.Query) (sdk.Result, error) {
-	st, err := parse(q.SQL)
+	st, err := s.pool.dialect.parse(q.SQL)
 	if err != nil {
 		return sdk.Result{}, err
 	}
@@ -37,7 +35,7 @@ func (s *store) Query(ctx context.Context, q sdk.Query) (sdk.Result, error) {
 	if q.MaxRows < 0 || q.MaxRows > mostRows {
 		return sdk.Result{}, refused("run %s: MaxRows is %d; it must be 1 to %d", st.print, q.MaxRows, mostRows)
 	}
-	args, err := st.fill(q.Args)
+	args, err := s.pool.dialect.fill(st, q.Args)
 	if err != nil {
 		return sdk.Result{}, err
 	}
@@ -59,7 +57,7 @@ func (s *store) cached(ctx context.Context, q sdk.Query, st *statement, args []a
 		return encodeResult(res), nil
 	})
 	if err != nil {
-		return sdk.Result{}, clean(st.print, err, st.words)
+		return sdk.Result{}, s.pool.dialect.clean(ctx, st.print, err, st.words)
 	}
 	res, err := decodeResult(raw)
 	if err != nil {
@@ -71,34 +69,40 @@ func (s *store) cached(ctx context.Context, q sdk.Query, st *statement, args []a
 
 // read takes a lease for one query.
 func (s *store) read(ctx context.Context, st *statement, args []any, most int) (sdk.Result, error) {
-	j := &job{line: s.line, kind: reading, statement: st.print}
+	p := s.pool
+	j := &job{line: s.line, lane: wide, statement: st.print}
 	opCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	j.stop = cancel
-	j.run = func(r *reads) (any, error) {
-		ctx, cancel := context.WithTimeout(opCtx, s.pool.opt.OperationTimeout)
+	j.run = func() (out any, err error) {
+		ctx, cancel := context.WithTimeout(opCtx, p.opt.OperationTimeout)
 		defer cancel()
-		return readAll(ctx, r.db, st, args, most)
+		ask := func() (err error) {
+			out, err = p.dialect.readAll(ctx, cancel, p.handleOf(wide), st, args, most)
+			return err
+		}
+		if err = p.again(ctx, ask); cause(err).lost {
+			p.flush()
+			err = ask()
+		}
+		return out, err
 	}
-	out, err := s.pool.guard.do(ctx, j, s.pool.opt.AcquireTimeout)
+	out, err := p.guard.do(ctx, j, p.opt.AcquireTimeout)
 	if err != nil {
 		return sdk.Result{}, err
 	}
 	return out.(sdk.Result), nil
 }
 
-// readAll runs the query and reads its answer to the end.
-func readAll(ctx context.Context, db *sql.DB, st *statement, args []any, most int) (res sdk.Result, err error) {
+// readAll runs the query and reads its answer to the end, or ends ctx by stop.
+func (d *dialect) readAll(ctx context.Context, stop context.CancelFunc, db *sql.DB, st *statement, args []any, most int) (res sdk.Result, err error) {
 	rows, err := db.QueryContext(ctx, st.text, args...)
-	if readOnly(err) {
-		return res, refused("run %s: a query may only read", st.print)
-	}
 	if err != nil {
-		return res, clean(st.print, err, st.words)
+		return res, d.asked(ctx, st, err)
 	}
-	defer func() { err = either(err, rows.Close()) }()
+	defer func() { err = d.either(ctx, err, rows.Close()) }()
 	if res.Columns, err = rows.Columns(); err != nil {
-		return res, clean(st.print, err, st.words)
+		return res, d.asked(ctx, st, err)
 	}
 	size := 0
 	into := make([]any, len(res.Columns))
@@ -108,58 +112,29 @@ func readAll(ctx context.Context, db *sql.DB, st *statement, args []any, most in
 			into[i] = &row[i]
 		}
 		if err := rows.Scan(into...); err != nil {
-			return res, clean(st.print, err, st.words)
+			return res, d.asked(ctx, st, err)
 		}
-		for _, v := range row {
+		for i, v := range row {
 			size += sizeOf(v)
+			if t, ok := v.(time.Time); ok {
+				row[i] = t.UTC()
+			}
 		}
 		if len(res.Rows) == most || size > mostBytes {
+			stop() // else Close reads the rest
 			return res, sdk.Permanent(fmt.Errorf("%s: more than %d rows or %d MiB; ask for less, or raise MaxRows up to %d: %w",
 				st.print, most, mostBytes>>20, mostRows, ErrTooMuch))
 		}
 		res.Rows = append(res.Rows, row)
 	}
-	return res, clean(st.print, rows.Err(), st.words)
+	return res, d.asked(ctx, st, rows.Err())
 }
 
-// serveReads is one reader: it runs one query after the other until the guard stops.
-func (p *Pool) serveReads(ctx context.Context) error {
-	for {
-		l := p.guard.take(reading)
-		if l == nil {
-			return nil
-		}
-		j := l.jobs[0]
-		p.guard.mayCancel(l, j.stop)
-		var out any
-		err := life.Call(func() (err error) {
-			out, err = j.run(p.reader.Load())
-			return err
-		})
-		err = p.caught(j.statement, err)
-		p.note(ctx, j, time.Since(l.since), err)
-		if !p.guard.give(l, []answer{{out, err}}) {
-			return nil
-		}
+// asked is the error of a query.
+func (d *dialect) asked(ctx context.Context, st *statement, err error) error {
+	err = d.clean(ctx, st.print, err, st.words)
+	if errors.Is(err, errReadOnly) {
+		return refused("run %s: a query may only read", st.print)
 	}
-}
-
-// caught gives a panic in an operation a class and a text, and logs it with its stack.
-func (p *Pool) caught(statement string, err error) error {
-	var bug *life.Panic
-	if !errors.As(err, &bug) {
-		return err
-	}
-	p.log.Error("database operation panicked", "statement", statement, "stack", string(bug.Stack))
-	return sdk.WithClass(sdk.ClassUnknown, &faultError{text: statement + ": the host has a fault here; its log has the place"})
-}
-
-// note logs a finished operation: each one at debug if the query log is on, slow ones as a warning.
-func (p *Pool) note(ctx context.Context, j *job, took time.Duration, err error) {
-	if p.opt.QueryLog && p.log.Enabled(ctx, slog.LevelDebug) {
-		p.log.Debug("database operation", "holder", j.line.holder, "statement", j.statement, "took", took, "class", sdk.ClassOf(err).String())
-	}
-	if p.opt.SlowQuery > 0 && took >= p.opt.SlowQuery {
-		p.log.Warn("slow database operation", "holder", j.line.holder, "statement", j.statement, "took", took.Round(time.Millisecond), "waited", (time.Since(j.since) - took).Round(time.Millisecond))
-	}
+	return err
 }

@@ -11,7 +11,10 @@ import (
 )
 
 // Reader reads the shipped tables beside a running host, or without one. It never writes.
-type Reader struct{ db *sql.DB }
+type Reader struct {
+	dialect *dialect
+	db      *sql.DB
+}
 
 // ExamRow is one exam in a list.
 type ExamRow struct {
@@ -24,19 +27,29 @@ type ExamRow struct {
 
 // OpenReader opens the database file of a host for reading.
 func OpenReader(ctx context.Context, path string) (*Reader, error) {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("open database %s: it is not there; check data_dir, and that the host ran once: %w", path, fs.ErrNotExist)
+	return OpenReaderOf(ctx, Options{Path: path})
+}
+
+// OpenReaderOf opens the database of a host for reading, by the options that say where it is.
+func OpenReaderOf(ctx context.Context, o Options) (*Reader, error) {
+	if err := o.fill(); err != nil {
+		return nil, err
 	}
-	c, err := connector(path, onlyRead)
+	d := dialectOf(o.Driver)
+	where := d.place(&o)
+	if _, err := os.Stat(o.Path); !d.served && errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open database %s: it is not there; check data_dir, and that the host ran once: %w", where, fs.ErrNotExist)
+	}
+	c, err := d.connector(&o, onlyRead, nil)
 	if err != nil {
-		return nil, fmt.Errorf("open database %s: %w", path, err)
+		return nil, fmt.Errorf("open database %s: %w", where, err)
 	}
 	db := sql.OpenDB(c)
 	db.SetMaxOpenConns(1)
 	if err := db.PingContext(ctx); err != nil {
-		return nil, fmt.Errorf("open database %s: %w", path, errors.Join(clean("connect", err, ""), db.Close()))
+		return nil, fmt.Errorf("open database %s: %w", where, errors.Join(d.clean(ctx, "connect", err, ""), db.Close()))
 	}
-	return &Reader{db}, nil
+	return &Reader{d, db}, nil
 }
 
 // Close lets the file go.
@@ -44,25 +57,31 @@ func (r *Reader) Close() error { return r.db.Close() }
 
 const sqlExams = `SELECT e.record_id, e.source, e.received_at, e.taken_at, e.patient_id, e.device_make, e.device_model,
   (SELECT count(*) FROM observation o WHERE o.source = e.source AND o.record_id = e.record_id)
-FROM exam e ORDER BY e.received_at DESC, e.rowid DESC LIMIT ?`
+FROM exam e ORDER BY e.received_at DESC, e.record_id DESC, e.source`
 
 // Exams lists the newest exams, by when the host received them; limit is 1 to 10,000.
 func (r *Reader) Exams(ctx context.Context, limit int) (out []ExamRow, err error) {
-	rows, err := r.db.QueryContext(ctx, sqlExams, min(max(limit, 1), mostRows))
+	const doing = "list exams"
+	rows, err := r.db.QueryContext(ctx, r.dialect.limited(sqlExams, min(max(limit, 1), mostRows)))
 	if err != nil {
-		return nil, clean("list exams", err, sqlExams)
+		return nil, r.dialect.clean(ctx, doing, err, sqlExams)
 	}
-	defer func() { err = either(err, rows.Close()) }()
+	defer func() { err = r.dialect.either(ctx, err, rows.Close()) }()
 	for rows.Next() {
 		var e ExamRow
-		var received string
+		var received any
 		if err := rows.Scan(&e.RecordID, &e.Source, &received, &e.TakenAt, &e.PatientID, &e.DeviceMake, &e.DeviceModel, &e.Observations); err != nil {
-			return nil, clean("list exams", err, "")
+			return nil, r.dialect.clean(ctx, doing, err, "")
 		}
-		if t, err := time.Parse(time.RFC3339Nano, received); err == nil {
-			e.ReceivedAt = t
+		switch at := received.(type) {
+		case time.Time:
+			e.ReceivedAt = at.UTC()
+		case string:
+			if t, err := time.Parse(time.RFC3339Nano, at); err == nil {
+				e.ReceivedAt = t
+			}
 		}
 		out = append(out, e)
 	}
-	return out, clean("list exams", rows.Err(), "")
+	return out, r.dialect.clean(ctx, doing, rows.Err(), "")
 }

@@ -1,16 +1,11 @@
 package dbpool
 
-import (
-	"context"
-	"strings"
-)
+import "context"
 
 // receiptColumns in the order of a receipt's values, which is that of their names.
 var receiptColumns = []string{"content_hash", "first_seen", "record_id", "rows", "seq", "source"}
 
 var receiptShape = shapeOf(tableReceipt, receiptColumns, nil)
-
-const mostReceipts = 128 // identities in one lookup, a power of two
 
 // receipts finds which of the call's onces have a receipt already, with its hash.
 func (s *session) receipts(ctx context.Context, c *call) (map[receiptKey]string, error) {
@@ -25,36 +20,34 @@ func (s *session) receipts(ctx context.Context, c *call) (map[receiptKey]string,
 		}
 	}
 	for source, ids := range by {
-		for size := mostReceipts; len(ids) > 0; ids = ids[size:] {
-			for size > len(ids) {
-				size /= 2
-			}
-			if err := s.lookup(ctx, source, ids[:size], known); err != nil {
+		for len(ids) > 0 {
+			took, err := s.lookup(ctx, source, ids, known)
+			if err != nil {
 				return nil, err
 			}
+			ids = ids[took:]
 		}
 	}
 	return known, nil
 }
 
-func (s *session) lookup(ctx context.Context, source string, ids []any, known map[receiptKey]string) (err error) {
+// lookup asks for as many of the ids as one statement takes.
+func (s *session) lookup(ctx context.Context, source string, ids []any, known map[receiptKey]string) (took int, err error) {
 	const doing = "look for receipts"
-	text := "SELECT record_id, content_hash FROM ingest_receipt WHERE source = ? AND record_id IN (?" + strings.Repeat(",?", len(ids)-1) + ")"
-	st, err := s.stmt(ctx, text) //nolint:sqlclosecheck // kept by the session
+	d := s.dialect
+	among, args, took := d.among(2, ids)
+	text := "SELECT record_id, content_hash FROM ingest_receipt WHERE source = " + d.mark(1) + " AND record_id " + among
+	rows, err := s.query(ctx, text, append([]any{source}, args...)...)
 	if err != nil {
-		return clean(doing, err, "")
+		return 0, d.clean(ctx, doing, err, "")
 	}
-	rows, err := st.QueryContext(ctx, append([]any{source}, ids...)...)
-	if err != nil {
-		return clean(doing, err, "")
-	}
-	defer func() { err = either(err, rows.Close()) }()
+	defer func() { err = d.either(ctx, err, rows.Close()) }()
 	for rows.Next() {
 		key, hash := receiptKey{source: source}, ""
 		if err := rows.Scan(&key.id, &hash); err != nil {
-			return clean(doing, err, "")
+			return 0, d.clean(ctx, doing, err, "")
 		}
 		known[key] = hash
 	}
-	return clean(doing, rows.Err(), "")
+	return took, d.clean(ctx, doing, rows.Err(), "")
 }

@@ -5,63 +5,101 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"strings"
 	"time"
 )
 
 const (
-	mostInStatement = 64  // rows in one insert; more gained nothing when it was measured
-	maxKept         = 256 // statements, shapes and tables that a session keeps of each
-	undoTime        = 5 * time.Second
+	maxKept  = 256 // statements, shapes and tables that a session keeps of each
+	undoTime = 5 * time.Second
 )
 
-// session is the writer's connection with what was prepared and learnt on it. It belongs to the writer's goroutine.
+// session is what a worker writes through: a connection, and what it learnt of the database. It belongs to the worker's
+// goroutine.
 type session struct {
 	dialect *dialect
-	conn    *sql.Conn
-	version int64 // of the catalog that tables and shapes rest on
-	tables  map[string]*table
-	shapes  map[string]*shape
-	stmts   map[string]*sql.Stmt
+	conn    *sql.Conn // nil between leases where the database is served: the handle looks after it then
+	known   *catalog
+	version int64                // of the catalog that known is of, where the database tells it
+	stmts   map[string]*sql.Stmt // prepared on conn, where it is kept
 }
 
-func newSession(ctx context.Context, d *dialect, db *sql.DB) (*session, error) {
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return nil, clean("connect for writing", err, "")
+func newSession(d *dialect, known *catalog) *session {
+	return &session{dialect: d, known: known, version: -1, stmts: map[string]*sql.Stmt{}}
+}
+
+// open makes sure that there is a connection, and starts a transaction on it.
+func (s *session) open(ctx context.Context, db *sql.DB) (err error) {
+	if s.conn == nil {
+		if s.conn, err = db.Conn(ctx); err != nil {
+			return s.dialect.clean(ctx, "connect for writing", err, "")
+		}
 	}
-	return &session{dialect: d, conn: conn, version: -1, tables: map[string]*table{}, shapes: map[string]*shape{}, stmts: map[string]*sql.Stmt{}}, nil
+	return s.begin(ctx)
+}
+
+// rest gives the connection back between leases, where it is not kept.
+func (s *session) rest(ctx context.Context) error {
+	if s.conn == nil || !s.dialect.served {
+		return nil
+	}
+	err := s.conn.Close()
+	s.conn = nil
+	return s.dialect.clean(ctx, "give back", err, "")
+}
+
+// close lets everything go, without a transaction in it.
+func (s *session) close() error {
+	if s.conn == nil {
+		return nil
+	}
+	err := s.conn.Close()
+	s.conn = nil
+	return err
 }
 
 // drop undoes the transaction, if there is one, and gives the connection up rather than back: after an error nobody
 // knows what state it is in. The error says that the connection could not be given up.
 func (s *session) drop(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, undoTime)
-	defer cancel()
-	_, undo := s.conn.ExecContext(ctx, "ROLLBACK")
+	if s.conn == nil {
+		return nil
+	}
+	conn := s.conn
+	s.conn = nil
+	clear(s.stmts)
+	var undo error
+	if !s.dialect.served { // a server undoes it when its connection goes
+		ctx, cancel := context.WithTimeout(ctx, undoTime)
+		defer cancel()
+		_, undo = conn.ExecContext(ctx, s.dialect.rollback)
+	}
 	// A bad connection is closed by database/sql, which undoes the transaction even where the statement could not.
-	err := s.conn.Raw(func(any) error { return errors.Join(driver.ErrBadConn, undo) })
+	err := conn.Raw(func(any) error { return errors.Join(driver.ErrBadConn, undo) })
 	if errors.Is(err, driver.ErrBadConn) {
 		return nil
 	}
-	return errors.Join(err, s.conn.Close())
+	return errors.Join(err, conn.Close())
 }
 
-// begin starts a transaction and forgets what it knew of the tables if somebody changed one.
+// begin starts a transaction and forgets what it knew of the tables if somebody may have changed one.
 func (s *session) begin(ctx context.Context) error {
 	if err := s.do(ctx, s.dialect.begin); err != nil {
 		return err
 	}
-	st, err := s.stmt(ctx, sqlVersion) //nolint:sqlclosecheck // kept by the session
+	if s.dialect.version == "" {
+		s.known.forget(catalogAge)
+		return nil
+	}
+	st, err := s.stmt(ctx, s.dialect.version) //nolint:sqlclosecheck // kept by the session
 	if err != nil {
-		return clean("read the catalog", err, "")
+		return s.dialect.clean(ctx, "read the catalog", err, "")
 	}
 	var version int64
 	if err := st.QueryRowContext(ctx).Scan(&version); err != nil {
-		return clean("read the catalog", err, "")
+		return s.dialect.clean(ctx, "read the catalog", err, "")
 	}
 	if version != s.version {
-		clear(s.tables)
-		clear(s.shapes)
+		s.known.forget(0)
 		s.version = version
 	}
 	return nil
@@ -69,11 +107,33 @@ func (s *session) begin(ctx context.Context) error {
 
 // do runs one of the host's own statements.
 func (s *session) do(ctx context.Context, text string) error {
-	st, err := s.stmt(ctx, text) //nolint:sqlclosecheck // kept by the session
-	if err == nil {
-		_, err = st.ExecContext(ctx)
+	_, err := s.exec(ctx, text)
+	word, _, _ := strings.Cut(text, ";")
+	return s.dialect.clean(ctx, word, err, "")
+}
+
+// exec runs a statement on the connection, prepared where that is kept.
+func (s *session) exec(ctx context.Context, text string, args ...any) (sql.Result, error) {
+	if s.dialect.served {
+		return s.conn.ExecContext(ctx, text, args...)
 	}
-	return clean(text, err, "")
+	st, err := s.stmt(ctx, text) //nolint:sqlclosecheck // kept by the session
+	if err != nil {
+		return nil, err
+	}
+	return st.ExecContext(ctx, args...)
+}
+
+// query is as exec, for rows; the caller closes them.
+func (s *session) query(ctx context.Context, text string, args ...any) (*sql.Rows, error) {
+	if s.dialect.served {
+		return s.conn.QueryContext(ctx, text, args...)
+	}
+	st, err := s.stmt(ctx, text) //nolint:sqlclosecheck // kept by the session
+	if err != nil {
+		return nil, err
+	}
+	return st.QueryContext(ctx, args...)
 }
 
 // stmt prepares a statement, or finds it prepared.
@@ -97,32 +157,21 @@ func (s *session) stmt(ctx context.Context, text string) (*sql.Stmt, error) {
 	return st, nil
 }
 
-// insert writes n rows with as few statements as their kept sizes allow: powers of two.
-func (s *session) insert(ctx context.Context, sh *shape, args []any, n int) error {
-	for size := sh.most; n > 0; {
-		for size > n {
-			size /= 2
+// insert writes n rows with as few statements as the database allows, none of more than most rows.
+func (s *session) insert(ctx context.Context, sh *shape, args []any, n, most int) error {
+	for n > 0 {
+		text, params, took := s.dialect.insert(sh, args, min(n, most))
+		if _, err := s.exec(ctx, text, params...); err != nil {
+			return s.dialect.clean(ctx, sh.title(), err, text)
 		}
-		text := sh.sql[size]
-		if text == "" {
-			text = s.dialect.insertSQL(sh, size)
-			sh.sql[size] = text
-		}
-		st, err := s.stmt(ctx, text) //nolint:sqlclosecheck // kept by the session
-		if err == nil {
-			_, err = st.ExecContext(ctx, args[:size*len(sh.columns)]...)
-		}
-		if err != nil {
-			return clean(sh.title(), err, text)
-		}
-		args, n = args[size*len(sh.columns):], n-size
+		args, n = args[took*len(sh.columns):], n-took
 	}
 	return nil
 }
 
 func (sh *shape) title() string {
 	if len(sh.key) > 0 {
-		return "upsert into " + sh.table
+		return "upsert into " + sh.name
 	}
-	return "insert into " + sh.table
+	return "insert into " + sh.name
 }

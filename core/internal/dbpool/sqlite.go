@@ -1,6 +1,8 @@
 package dbpool
 
 import (
+	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -9,44 +11,49 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/hostd/hostd/core/sdk"
 	"modernc.org/sqlite"
 )
 
-// dialect is what differs between databases.
-type dialect struct {
-	variables int      // most parameters in one statement
-	begin     string   // starts a transaction that may write
-	barred    []string // first words of statements that a sink may not run
-	reads     []string // first words of statements that only read
-}
-
 func sqliteDialect() *dialect {
 	return &dialect{
+		name:      "sqlite",
+		connector: sqliteConnector,
+		place:     func(o *Options) string { return o.Path },
+		ready:     sqliteReady,
+		fault:     sqliteFault,
+
+		tables:  `SELECT 'main', name, 1 FROM sqlite_master WHERE type IN ('table','view') AND substr(name,1,7) <> 'sqlite_' ORDER BY name`,
+		columns: `SELECT name, type, 0, NOT "notnull" FROM pragma_table_info(?2, ?1) ORDER BY cid`,
+		tangles: `SELECT (SELECT count(*) FROM pragma_foreign_key_list(?2, ?1)) + (SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?2 COLLATE NOCASE)` +
+			` + (SELECT count(*) FROM sqlite_master WHERE type = 'view' AND name = ?2 COLLATE NOCASE)`,
+		version: `PRAGMA schema_version`,
+		rows:    sqliteRows,
+		insert:  sqliteInsert,
+		among:   sqliteAmong,
+
+		begin: "BEGIN IMMEDIATE", rollback: "ROLLBACK",
+		save: "SAVEPOINT one", undo: "ROLLBACK TO one", release: "RELEASE one",
+		versions:   "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)",
+		migrations: sqliteMigrations,
+		purge:      purgeByKey,
+		limited:    limitedByLimit,
+
+		mark:      func(int) string { return "?" },
 		variables: 32_766, // SQLITE_MAX_VARIABLE_NUMBER
-		begin:     "BEGIN IMMEDIATE",
 		// A sink that ends the transaction, or changes how the connection works, would take others' changes with it.
-		barred: []string{"BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA", "ATTACH", "DETACH", "VACUUM", "REINDEX"},
-		reads:  []string{"SELECT", "WITH", "VALUES", "EXPLAIN"},
+		barred:  []string{"BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA", "ATTACH", "DETACH", "VACUUM", "REINDEX"},
+		reads:   []string{"SELECT", "WITH", "VALUES", "EXPLAIN"},
+		recalls: []string{"last_insert_rowid", "changes"},
 	}
 }
 
-// access is what a connection may do.
-type access int
-
-const (
-	mayWrite access = iota
-	mayRead         // any attempt to write is an error; a missing file is made all the same
-	onlyRead        // as mayRead, and a missing file is an error
-)
-
-// connector makes connections to the database file. A transaction that begins as a reader and then writes fails at
-// once when another one writes, whatever the busy timeout; therefore immediate. Double quotes are for names only, so
+// sqliteConnector makes connections to the database file. A transaction that begins as a reader and then writes fails
+// at once when another one writes, whatever the busy timeout; therefore immediate. Double quotes are for names only, so
 // that a mistyped name is an error and not a text. Only the keys that the driver checks are used: _pragma is SQL.
-func connector(path string, a access) (driver.Connector, error) {
-	abs, err := filepath.Abs(path)
+func sqliteConnector(o *Options, a access, _ dialFunc) (driver.Connector, error) {
+	abs, err := filepath.Abs(o.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -72,6 +79,43 @@ func connector(path string, a access) (driver.Connector, error) {
 	return sqlite.NewConnector(u.String())
 }
 
+// sqliteReady turns the file into one with a write-ahead log.
+func sqliteReady(ctx context.Context, conn *sql.Conn) error {
+	var mode string
+	if err := conn.QueryRowContext(ctx, "PRAGMA journal_mode=WAL").Scan(&mode); err != nil {
+		return err
+	}
+	if mode != "wal" {
+		return &faultError{text: fmt.Sprintf("prepare the file: it does not take a write-ahead log (it is in mode %s); check that it is on a local disk and that no other program has it open", mode)}
+	}
+	return nil
+}
+
+const sqliteRows = 64 // in one insert; more gained nothing when it was measured
+
+// sqliteInsert takes as many rows as a kept statement has room for: a power of two.
+func sqliteInsert(sh *shape, args []any, n int) (string, []any, int) {
+	size := sqliteRows
+	for size > 1 && (size > n || size*len(sh.columns) > 32_766) {
+		size /= 2
+	}
+	text := sh.text(size, func() string {
+		row := "(?" + strings.Repeat(",?", len(sh.columns)-1) + ")"
+		return "INSERT INTO " + sh.quoted + " (" + sh.names() + ") VALUES " + row + strings.Repeat(","+row, size-1) + sh.onConflict()
+	})
+	return text, args[:size*len(sh.columns)], size
+}
+
+const sqliteIDs = 128 // in one condition, a power of two
+
+func sqliteAmong(_ int, ids []any) (string, []any, int) {
+	n := sqliteIDs
+	for n > len(ids) {
+		n /= 2
+	}
+	return "IN (?" + strings.Repeat(",?", n-1) + ")", ids[:n], n
+}
+
 // Primary result codes of SQLite that are treated apart, and extended ones of its constraints.
 const (
 	codeError, codePerm, codeBusy, codeLocked, codeNoMem       = 1, 3, 5, 6, 7
@@ -83,43 +127,60 @@ const (
 	codeRowID, codeCheck                                       = 2579, 275
 )
 
-// fault is the class of a driver's error and a text for it that carries no value of any row or argument. known are
-// words that may be quoted from the driver's message: the statement without its literals.
-func fault(err error, known string) (sdk.Class, string) {
+func sqliteFault(err error, known string) fault {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
-		return sdk.ClassNone, ""
+		return fault{}
 	}
 	switch e.Code() & 0xff {
 	case codeBusy, codeLocked, codeProtocol, codeSchema:
-		return sdk.ClassBusy, "the database is locked by another program; close tools that hold it open"
-	case codeFull:
-		return sdk.ClassUnavailable, "the disk with the database is full; free space there, nothing is lost meanwhile"
-	case codeIO:
-		return sdk.ClassUnavailable, fmt.Sprintf("the disk with the database fails (code %d); check the disk, stop the host before copying the file", e.Code())
-	case codeCorrupt, codeNotDB:
-		return sdk.ClassUnavailable, "the database file is damaged or is not a database; stop the host, keep a copy of the file, and put back a backup"
-	case codeCantOpen, codePerm:
-		return sdk.ClassUnavailable, "the database file cannot be opened; check that its folder is there and that the host may write in it"
-	case codeNoMem:
-		return sdk.ClassUnavailable, "the database is out of memory"
-	case codeInterrupt:
-		return sdk.ClassUnavailable, "the statement was interrupted at its time limit"
-	case codeReadOnly:
-		return sdk.ClassUnavailable, "the database file may not be written; check its permissions and those of its folder"
+		return fault{class: sdk.ClassBusy, text: "the database is locked by another program; close tools that hold it open", undone: true}
 	case codeConstraint:
-		return sdk.ClassPermanent, constraint(e)
+		return fault{class: sdk.ClassPermanent, text: sqliteConstraint(e), is: sqliteDuplicate(e)}
 	case codeTooBig, codeMismatch, codeRange, codeAuth, codeError:
-		return sdk.ClassPermanent, detail(e, known)
+		return fault{class: sdk.ClassPermanent, text: sqliteDetail(e, known)}
+	}
+	return sqliteTrouble(e)
+}
+
+// sqliteTrouble is what is wrong with the database rather than with what was asked.
+func sqliteTrouble(e *sqlite.Error) fault {
+	away := func(text string, is error) fault { return fault{class: sdk.ClassUnavailable, text: text, is: is} }
+	switch e.Code() & 0xff {
+	case codeFull:
+		f := away("the disk with the database is full; free space there, nothing is lost meanwhile", ErrFull)
+		f.undone = true
+		return f
+	case codeIO:
+		return away(fmt.Sprintf("the disk with the database fails (code %d); check the disk, stop the host before copying the file", e.Code()), ErrDamaged)
+	case codeCorrupt, codeNotDB:
+		return away("the database file is damaged or is not a database; stop the host, keep a copy of the file, and put back a backup", ErrDamaged)
+	case codeCantOpen, codePerm:
+		return away("the database file cannot be opened; check that its folder is there and that the host may write in it", nil)
+	case codeNoMem:
+		return away("the database is out of memory", nil)
+	case codeInterrupt:
+		return away("the statement was interrupted at its time limit", nil)
+	case codeReadOnly:
+		return away("the database file may not be written; check its permissions and those of its folder", errReadOnly)
 	default:
-		return sdk.ClassNone, fmt.Sprintf("the database answered code %d", e.Code())
+		return fault{text: fmt.Sprintf("the database answered code %d", e.Code())}
+	}
+}
+
+func sqliteDuplicate(e *sqlite.Error) error {
+	switch e.Code() {
+	case codeUnique, codePrimaryKey, codeRowID:
+		return ErrDuplicate
+	default:
+		return nil
 	}
 }
 
 var constraintNames = regexp.MustCompile(`[A-Z]+ constraint failed: ((?:[\p{L}_][\p{L}\p{N}_]*(?:\.[\p{L}_][\p{L}\p{N}_]*)?(?:, )?)+)`)
 
-// constraint tells which constraint failed, by the names of table and columns, which SQLite takes from the schema.
-func constraint(e *sqlite.Error) string {
+// sqliteConstraint tells which constraint failed, by the names of table and columns, which SQLite takes from the schema.
+func sqliteConstraint(e *sqlite.Error) string {
 	kind := "constraint failed"
 	switch e.Code() {
 	case codeUnique, codePrimaryKey, codeRowID:
@@ -139,9 +200,9 @@ func constraint(e *sqlite.Error) string {
 	return kind
 }
 
-// plainFaults are messages of SQLite about the statement itself; the quoted word is shown only where it stands in the
+// sqliteWords are messages of SQLite about the statement itself; the quoted word is shown only where it stands in the
 // statement without its literals.
-var plainFaults = []struct {
+var sqliteWords = []struct {
 	form *regexp.Regexp
 	text string
 }{
@@ -153,7 +214,7 @@ var plainFaults = []struct {
 	{regexp.MustCompile(`ambiguous column name: ([\p{L}\p{N}_.]+)`), "column %s is in more than one table"},
 }
 
-func detail(e *sqlite.Error, known string) string {
+func sqliteDetail(e *sqlite.Error, known string) string {
 	msg := e.Error()
 	if strings.Contains(msg, "ON CONFLICT clause does not match") {
 		return "the key is not the primary key, nor a unique index, of the table"
@@ -161,7 +222,7 @@ func detail(e *sqlite.Error, known string) string {
 	if strings.Contains(msg, "incomplete input") {
 		return "the statement is incomplete"
 	}
-	for _, f := range plainFaults {
+	for _, f := range sqliteWords {
 		if m := f.form.FindStringSubmatch(msg); m != nil && hasWord(known, m[1]) {
 			return fmt.Sprintf(f.text, m[1])
 		}
@@ -169,86 +230,79 @@ func detail(e *sqlite.Error, known string) string {
 	return "the statement is not valid here (code " + strconv.Itoa(e.Code()) + "); check its names, types and functions"
 }
 
-func hasWord(known, word string) bool {
-	for _, part := range strings.Split(word, ".") {
-		if !strings.Contains(strings.ToLower(known), strings.ToLower(part)) {
-			return false
-		}
-	}
-	return true
-}
-
-func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
-
-// insertSQL is the statement for n rows; with a key it updates the rows that are there.
-func (d *dialect) insertSQL(sh *shape, n int) string {
-	var b strings.Builder
-	b.WriteString("INSERT INTO " + quote(sh.table) + " (")
-	for i, c := range sh.columns {
-		b.WriteString(comma(i) + quote(c))
-	}
-	b.WriteString(") VALUES ")
-	row := "(?" + strings.Repeat(",?", len(sh.columns)-1) + ")"
-	for i := range n {
-		b.WriteString(comma(i) + row)
-	}
-	if len(sh.key) == 0 {
-		return b.String()
-	}
-	b.WriteString(" ON CONFLICT (")
-	for i, k := range sh.key {
-		b.WriteString(comma(i) + quote(k))
-	}
-	b.WriteString(") DO UPDATE SET ")
-	for i, c := range sh.updated() {
-		b.WriteString(comma(i) + quote(c) + "=excluded." + quote(c))
-	}
-	return b.String()
-}
-
-func comma(i int) string {
-	if i == 0 {
-		return ""
-	}
-	return ","
-}
-
-// Statements that read the catalog.
-const (
-	sqlVersion  = `PRAGMA schema_version` // changes with every change of a table, by whomever
-	sqlColumns  = `SELECT name FROM pragma_table_info(?) ORDER BY cid`
-	sqlTables   = `SELECT name FROM sqlite_master WHERE type IN ('table','view') AND substr(name,1,7) <> 'sqlite_' ORDER BY name`
-	sqlTangled  = `SELECT (SELECT count(*) FROM pragma_foreign_key_list(?1)) + (SELECT count(*) FROM sqlite_master WHERE type='trigger' AND tbl_name=?1 COLLATE NOCASE) + (SELECT count(*) FROM sqlite_master WHERE type='view' AND name=?1 COLLATE NOCASE)`
-	sqlSave     = `SAVEPOINT one`
-	sqlRelease  = `RELEASE one`
-	sqlRollback = `ROLLBACK TO one`
-)
-
-// timeForm is how a time is stored: RFC 3339, UTC, always nine digits of a second, so that text sorts as time does.
-const timeForm = "2006-01-02T15:04:05.000000000Z"
-
-func formatTime(t time.Time) string { return t.UTC().Format(timeForm) }
-
-// sentinel is the one of our errors that callers know the driver's error by, or nil.
-func sentinel(err error) error {
-	var e *sqlite.Error
-	if !errors.As(err, &e) {
-		return nil
-	}
-	switch {
-	case e.Code() == codeUnique || e.Code() == codePrimaryKey || e.Code() == codeRowID:
-		return ErrDuplicate
-	case e.Code()&0xff == codeFull:
-		return ErrFull
-	case e.Code()&0xff == codeIO || e.Code()&0xff == codeCorrupt || e.Code()&0xff == codeNotDB:
-		return ErrDamaged
-	default:
-		return nil
-	}
-}
-
-// readOnly says whether the error is that of writing through a connection for reading.
-func readOnly(err error) bool {
-	var e *sqlite.Error
-	return errors.As(err, &e) && e.Code()&0xff == codeReadOnly
-}
+// sqliteMigrations are described in docs/schema.md; see dialect.
+var sqliteMigrations = []string{`
+CREATE TABLE record (
+  id           INTEGER PRIMARY KEY AUTOINCREMENT,
+  source       TEXT NOT NULL,
+  record_id    TEXT NOT NULL,
+  kind         TEXT NOT NULL,
+  taken_at     TEXT,
+  received_at  TEXT NOT NULL,
+  seq          INTEGER NOT NULL,
+  content_type TEXT NOT NULL,
+  labels       TEXT NOT NULL,
+  data         BLOB,
+  raw          BLOB,
+  content_hash TEXT NOT NULL,
+  amends       TEXT NOT NULL,
+  unassigned   INTEGER NOT NULL,
+  UNIQUE (source, record_id)
+);
+CREATE TABLE exam (
+  source        TEXT NOT NULL,
+  record_id     TEXT NOT NULL,
+  patient_id    TEXT NOT NULL,
+  patient_name  TEXT NOT NULL,
+  patient_birth TEXT NOT NULL,
+  patient_sex   TEXT NOT NULL,
+  device_make   TEXT NOT NULL,
+  device_model  TEXT NOT NULL,
+  device_serial TEXT NOT NULL,
+  taken_at      TEXT NOT NULL,
+  received_at   TEXT NOT NULL,
+  unassigned    INTEGER NOT NULL,
+  warnings      TEXT NOT NULL,
+  amended_by    TEXT NOT NULL,
+  PRIMARY KEY (source, record_id)
+);
+CREATE INDEX exam_patient ON exam (patient_id);
+CREATE INDEX exam_received ON exam (received_at);
+CREATE TABLE observation (
+  source     TEXT NOT NULL,
+  record_id  TEXT NOT NULL,
+  idx        INTEGER NOT NULL,
+  code       TEXT NOT NULL,
+  eye        TEXT NOT NULL,
+  method     TEXT NOT NULL,
+  seq        INTEGER NOT NULL,
+  value_num  REAL,
+  value_text TEXT NOT NULL,
+  unit       TEXT NOT NULL,
+  text       TEXT NOT NULL,
+  flags      TEXT NOT NULL,
+  PRIMARY KEY (source, record_id, idx)
+) WITHOUT ROWID;
+CREATE TABLE attachment (
+  source       TEXT NOT NULL,
+  record_id    TEXT NOT NULL,
+  idx          INTEGER NOT NULL,
+  name         TEXT NOT NULL,
+  content_type TEXT NOT NULL,
+  size         INTEGER NOT NULL,
+  hash         TEXT NOT NULL,
+  role         TEXT NOT NULL,
+  PRIMARY KEY (source, record_id, idx)
+) WITHOUT ROWID;
+CREATE TABLE ingest_receipt (
+  source       TEXT NOT NULL,
+  record_id    TEXT NOT NULL,
+  content_hash TEXT NOT NULL,
+  seq          INTEGER NOT NULL,
+  first_seen   TEXT NOT NULL,
+  rows         INTEGER NOT NULL,
+  PRIMARY KEY (source, record_id)
+) WITHOUT ROWID;
+`, `
+CREATE INDEX ingest_receipt_seen ON ingest_receipt (first_seen);
+`}

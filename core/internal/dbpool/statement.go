@@ -11,20 +11,21 @@ const maxFingerprint = 200
 
 // statement is what is known of one SQL text before it is run.
 type statement struct {
-	text   string
+	text   string // as the database takes it
 	print  string // the text without literals, comments and spare space, at most maxFingerprint bytes
 	words  string // the same, whole
 	first  string // its first word, in capitals
 	params int    // number of ? in it
 }
 
-// parse reads a sink's SQL. It refuses what no database of ours would run alike, or what is more than one statement.
-func parse(sql string) (*statement, error) {
-	s := scanner{in: sql}
+// parse reads a sink's SQL and gives it the placeholders of the database. It refuses what no database of ours would run
+// alike, or what is more than one statement.
+func (d *dialect) parse(sql string) (*statement, error) {
+	s := scanner{in: sql, operators: d.operators}
 	for s.at < len(s.in) && s.bad == "" {
 		s.token()
 	}
-	st := &statement{text: sql, words: strings.TrimSpace(s.out.String()), params: s.params}
+	st := &statement{text: d.marked(sql, s.params), words: strings.TrimSpace(s.out.String()), params: len(s.params)}
 	st.print = cut(st.words, maxFingerprint)
 	word, _, _ := strings.Cut(st.words, " ")
 	st.first = strings.ToUpper(strings.TrimRight(word, "("))
@@ -35,6 +36,21 @@ func parse(sql string) (*statement, error) {
 		return nil, refused("read statement: it is empty")
 	}
 	return st, nil
+}
+
+// marked puts the database's placeholders in place of those at the offsets.
+func (d *dialect) marked(sql string, at []int) string {
+	if len(at) == 0 || d.mark(1) == "?" {
+		return sql
+	}
+	var b strings.Builder
+	done := 0
+	for i, p := range at {
+		b.WriteString(sql[done:p] + d.mark(i+1))
+		done = p + 1
+	}
+	b.WriteString(sql[done:])
+	return b.String()
 }
 
 // cut shortens a text to n bytes at the bound of a letter.
@@ -48,16 +64,22 @@ func cut(s string, n int) string {
 	return s[:n] + "..."
 }
 
-// fill checks the arguments against the statement and gives them the form in which they are stored.
-func (st *statement) fill(args []any) ([]any, error) {
+// fill checks the arguments against the statement and gives them the form in which the database gets them.
+func (d *dialect) fill(st *statement, args []any) ([]any, error) {
 	if len(args) != st.params {
 		return nil, refused("run %s: it has %d placeholders and %d arguments", st.print, st.params, len(args))
+	}
+	if len(args) > d.variables {
+		return nil, refused("run %s: it has %d arguments; the database takes %d", st.print, len(args), d.variables)
 	}
 	out := make([]any, len(args))
 	for i, a := range args {
 		v, err := toStored(a)
 		if err != nil {
 			return nil, refused("run %s: argument %d: %v", st.print, i, err)
+		}
+		if d.argument != nil {
+			v = d.argument(v)
 		}
 		out[i] = v
 	}
@@ -73,12 +95,13 @@ func (st *statement) mentions(word string) bool {
 
 // scanner walks an SQL text token by token. It knows SQL's quoting, not its grammar.
 type scanner struct {
-	in     string
-	at     int
-	out    strings.Builder
-	ended  bool // a semicolon was read
-	params int
-	bad    string
+	in        string
+	operators bool // see dialect
+	at        int
+	out       strings.Builder
+	ended     bool  // a semicolon was read
+	params    []int // offsets of placeholders
+	bad       string
 }
 
 func (s *scanner) token() {
@@ -110,7 +133,7 @@ func (s *scanner) token() {
 		s.quoted(c, `"?"`)
 	case c == '`':
 		s.quoted(c, "")
-	case c == '[':
+	case c == '[' && !s.operators:
 		s.bracket(rest)
 	case c == '?' || c == ':' || c == '@' || c == '$' || c == '#':
 		s.placeholder(c)
@@ -130,9 +153,20 @@ func (s *scanner) space() {
 	}
 }
 
-// skip passes a comment that ends with mark; more is the length of its marks.
+// skip passes a comment that ends with mark; more is the length of its marks. Databases differ in where some comments
+// end; what one would skip and another run is refused.
 func (s *scanner) skip(rest, mark string, more int) {
 	n := strings.Index(rest, mark)
+	inside := rest
+	if n >= 0 {
+		inside = rest[:n]
+	}
+	switch {
+	case mark == "*/" && strings.Contains(inside, "/*"):
+		s.bad = "a comment begins inside a comment"
+	case mark == "\n" && strings.Contains(strings.TrimSuffix(inside, "\r"), "\r"):
+		s.bad = "a line of a comment ends with a carriage return alone"
+	}
 	if n < 0 {
 		s.at = len(s.in)
 	} else {
@@ -173,14 +207,21 @@ func (s *scanner) bracket(rest string) {
 }
 
 func (s *scanner) placeholder(c byte) {
-	s.at++
-	named := s.at < len(s.in) && isWord(s.in[s.at])
-	if c == '?' && !named {
-		s.params++
+	rest := s.in[s.at+1:]
+	named := rest != "" && isWord(rest[0])
+	switch {
+	case c == '?' && !named:
+		s.params = append(s.params, s.at)
 		s.out.WriteByte('?')
-		return
+	case c == ':' && strings.HasPrefix(rest, ":") && s.operators:
+		s.out.WriteString("::")
+		s.at++
+	case (c == '@' || c == '#' || c == ':') && !named && s.operators:
+		s.out.WriteByte(c)
+	default:
+		s.bad = "placeholders are ? without a number or a name"
 	}
-	s.bad = "placeholders are ? without a number or a name"
+	s.at++
 }
 
 func (s *scanner) number() {
@@ -196,7 +237,11 @@ func (s *scanner) word() {
 		s.at++
 	}
 	w := s.in[start:s.at]
-	if (w == "x" || w == "X") && s.at < len(s.in) && s.in[s.at] == '\'' {
+	quoted := s.at < len(s.in) && s.in[s.at] == '\''
+	if (w == "e" || w == "E") && quoted {
+		s.bad = "texts with escapes, as in E'...', are not known to every database"
+	}
+	if (w == "x" || w == "X") && quoted {
 		return // the quoted digits that follow stand for it
 	}
 	s.out.WriteString(w)

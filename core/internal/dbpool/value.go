@@ -41,3 +41,8 @@ func sizeOf(v any) int {
 		return 8
 	}
 }
+
+// timeForm is how a time is stored: RFC 3339, UTC, always nine digits of a second, so that text sorts as time does.
+const timeForm = "2006-01-02T15:04:05.000000000Z"
+
+func formatTime(t time.Time) string { return t.UTC().Format(timeForm) }

@@ -1,0 +1,107 @@
+package dbpool
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/hostd/hostd/core/internal/life"
+	"github.com/hostd/hostd/core/sdk"
+)
+
+// worker is what one goroutine has that serves leases.
+type worker struct {
+	pool    *Pool
+	session *session
+}
+
+// serve answers one lease of the lane after the other until the guard stops.
+func (p *Pool) serve(k lane) func(context.Context) error {
+	return func(ctx context.Context) error {
+		known := p.known
+		if !p.dialect.served {
+			known = newCatalog() // one that is of its connection's version
+		}
+		w := &worker{pool: p, session: newSession(p.dialect, known)}
+		for {
+			l := p.guard.take(k)
+			if l == nil {
+				return w.session.close()
+			}
+			answers := w.answer(ctx, l)
+			for i, j := range l.jobs {
+				p.note(ctx, j, time.Since(l.since), answers[i].err)
+			}
+			if !p.guard.give(l, answers) {
+				return w.session.close()
+			}
+		}
+	}
+}
+
+func (w *worker) answer(ctx context.Context, l *lease) []answer {
+	if l.jobs[0].call != nil {
+		return w.write(ctx, l)
+	}
+	j := l.jobs[0]
+	w.pool.guard.mayCancel(l, j.stop)
+	var out any
+	err := life.Call(func() (err error) {
+		out, err = j.run()
+		return err
+	})
+	return []answer{{out, w.pool.caught(j.statement, err)}}
+}
+
+// renew gives the connection up; the next lease gets another.
+func (w *worker) renew(ctx context.Context) {
+	if err := w.session.drop(ctx); err != nil {
+		w.pool.log.Warn("database connection not given up", "err", w.pool.dialect.clean(ctx, "close", err, ""))
+	}
+}
+
+// Conflicts with other transactions are tried again at once, so often and with such pauses.
+const (
+	maxAgain   = 3
+	firstAgain = 10 * time.Millisecond
+	lastAgain  = 100 * time.Millisecond
+)
+
+// again runs do, and after a conflict with another transaction runs it again.
+func (p *Pool) again(ctx context.Context, do func() error) error {
+	pause := life.Backoff{First: firstAgain, Longest: lastAgain}
+	for n := 0; ; n++ {
+		err := do()
+		if !cause(err).again || n == maxAgain || pause.Wait(ctx) != nil {
+			return err
+		}
+		p.guard.repeated()
+	}
+}
+
+func (g *guard) repeated() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.repeats++
+}
+
+// caught gives a panic in an operation a class and a text, and logs it with its stack.
+func (p *Pool) caught(statement string, err error) error {
+	var bug *life.Panic
+	if !errors.As(err, &bug) {
+		return err
+	}
+	p.log.Error("database operation panicked", "statement", statement, "stack", string(bug.Stack))
+	return sdk.WithClass(sdk.ClassUnknown, &faultError{text: statement + ": the host has a fault here; its log has the place"})
+}
+
+// note logs a finished operation: each one at debug if the query log is on, slow ones as a warning.
+func (p *Pool) note(ctx context.Context, j *job, took time.Duration, err error) {
+	if p.opt.QueryLog && p.log.Enabled(ctx, slog.LevelDebug) {
+		p.log.Debug("database operation", "holder", j.line.holder, "statement", j.statement, "took", took, "class", sdk.ClassOf(err).String())
+	}
+	if p.opt.SlowQuery > 0 && took >= p.opt.SlowQuery {
+		p.log.Warn("slow database operation", "holder", j.line.holder, "statement", j.statement, "took", took.Round(time.Millisecond), "waited", (time.Since(j.since) - took).Round(time.Millisecond))
+	}
+}
