@@ -55,13 +55,14 @@ func (b *Batch) size() (int, error) {
 
 // group is what one fsync puts on the disk.
 type group struct {
-	buf   []byte
-	roomy bool     // its frames have room for sealing
-	plain [][]byte // payloads of the roomy frames that are no records, which the state needs
-	by    *sealer  // who has sealed it; nil: nobody
-	next  uint64   // seq after its last record
-	dones []func(error)
-	full  chan struct{} // closed when the group is taken; made by the first Append that waits for it
+	buf    []byte
+	roomy  bool     // its frames have room for sealing
+	plain  [][]byte // payloads of the roomy frames that are no records, which the state needs
+	by     *sealer  // who seals it; nil: nobody
+	sealed int      // bytes of buf that are sealed
+	next   uint64   // seq after its last record
+	dones  []func(error)
+	full   chan struct{} // closed when the group is taken; made by the first Append that waits for it
 }
 
 func (g *group) reset(limit int) {
@@ -71,7 +72,18 @@ func (g *group) reset(limit int) {
 	g.buf = g.buf[:0]
 	clear(g.plain)
 	clear(g.dones)
-	g.plain, g.dones, g.full, g.by = g.plain[:0], g.dones[:0], nil, nil
+	g.plain, g.dones, g.full, g.by, g.sealed = g.plain[:0], g.dones[:0], nil, nil, 0
+}
+
+// sealBy seals what was added since the last call. What was sealed for another file is left to finish.
+func (g *group) sealBy(by *sealer) {
+	if g.by == nil {
+		g.by = by
+	}
+	if by != nil && g.by == by {
+		by.inPlace(g.buf[g.sealed:])
+		g.sealed = len(g.buf)
+	}
 }
 
 // add appends a frame. The payload must stay as it is until the group is done.
@@ -175,6 +187,7 @@ func (s *Spool) offer(b *Batch, size int, now int64, done func(error)) (full cha
 	if b.HasPosition {
 		g.add(header{kind: kindPosition, num: n, a: 1}, b.Position)
 	}
+	g.sealBy(s.sealer) // here, while the group before is being synced
 	s.joined(g, done)
 	return nil, nil
 }

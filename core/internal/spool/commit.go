@@ -67,7 +67,7 @@ func (s *Spool) endTerm() []func(error) {
 	s.term++
 	g := s.gather
 	behind := g.dones
-	g.buf, g.plain, g.dones = g.buf[:0], nil, nil
+	g.buf, g.plain, g.dones, g.by, g.sealed = g.buf[:0], nil, nil, nil, 0
 	if g.full != nil {
 		close(g.full)
 		g.full = nil
@@ -100,14 +100,13 @@ func (s *Spool) write(g *group) error {
 }
 
 // finish makes the group what it is in the segment: sealed where the segment is, with checksums and trailer. A group that
-// is finished once more, for another segment, is sealed with that one's key.
+// was sealed for another segment is sealed anew, with the key of this one.
 func (g *group) finish(seg *segment, by *sealer) (err error) {
-	if g.by != nil {
-		err = g.by.undo(g.buf)
+	if g.by != nil && g.by != by {
+		err = g.by.undo(g.buf[:g.sealed])
+		g.by, g.sealed = nil, 0
 	}
-	if g.by = by; by != nil {
-		by.inPlace(g.buf)
-	}
+	g.sealBy(by)
 	g.buf = seal(g.buf, seg.salt, g.next)
 	return err
 }

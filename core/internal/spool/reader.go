@@ -45,8 +45,8 @@ func (l *Lease) Release() {
 	l.pool.Put(l)
 }
 
+// add notes a record whose payload is at the end of buf.
 func (l *Lease) add(f *frame, device string) {
-	l.buf = append(l.buf, f.payload...)
 	l.ends = append(l.ends, len(l.buf))
 	l.Records = append(l.Records, Ref{Seq: f.seq, Device: device, Received: int64(f.a)})
 }
@@ -207,7 +207,10 @@ func (r *Reader) fill(l *Lease, maxRecords, maxBytes int) error {
 				r.scan.off = f.off
 				return nil
 			}
-			l.add(&f, r.device(f.num))
+			var good bool
+			if l.buf, good = r.scan.open(l.buf, &f); good {
+				l.add(&f, r.device(f.num))
+			}
 		}
 		r.after = f.seq
 	}
@@ -292,7 +295,7 @@ func (r *Reader) jump(seg *segment, off int64) error {
 			return fmt.Errorf("open segment: %w: %w", ErrDisk, err)
 		}
 		r.src, r.seg = src, seg
-		r.scan = scanner{src: src, salt: seg.salt, master: r.s.opt.Key, aead: seg.aead, buf: r.scan.buf[:0], plain: r.scan.plain}
+		r.scan = scanner{src: src, salt: seg.salt, master: r.s.opt.Key, aead: seg.aead, late: r.want == nil, buf: r.scan.buf[:0], plain: r.scan.plain, bound: r.scan.bound}
 		r.scan.bad = func(b span) { r.s.bad.take(src, seg.name, b) }
 	}
 	r.scan.at(off, r.s.end(seg))

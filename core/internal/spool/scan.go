@@ -48,7 +48,9 @@ type scanner struct {
 	master []byte      // key of sealed files; nil: there is none
 	aead   cipher.AEAD // of this file, once its key frame was met
 	raw    bool        // sealed payloads are given as they are
+	late   bool        // those of records are, until open
 	plain  []byte      // the last payload that was unsealed
+	bound  []byte      // memory for what it was bound to
 
 	buf  []byte // window of the file
 	base int64  // offset of buf[0]
@@ -102,12 +104,24 @@ func (c *scanner) unlock(f *frame) (good bool, err error) {
 			c.aead, err = openKey(c.master, c.salt, f.payload)
 		}
 		return err == nil, err
-	case f.flags&flagSealed == 0:
+	case f.flags&flagSealed == 0, c.late && f.kind == kindRecord:
 		return true, nil
 	}
-	c.plain, good = unseal(c.aead, c.plain[:0], c.salt, &f.header, f.payload)
+	c.plain, good = c.unseal(c.plain[:0], f)
 	f.payload = c.plain
 	return good, nil
+}
+
+// open appends the plain payload of a record that next gave to dst; false means that it is damaged, which is reported.
+func (c *scanner) open(dst []byte, f *frame) ([]byte, bool) {
+	if !c.late || f.flags&flagSealed == 0 {
+		return append(dst, f.payload...), true
+	}
+	dst, good := c.unseal(dst, f)
+	if !good {
+		c.report(f.off, f.off+int64(len(f.raw)))
+	}
+	return dst, good
 }
 
 // skip moves off to the next header after it and reports what lies between.

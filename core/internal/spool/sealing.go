@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
+	"sync"
 )
 
 // A sealed file begins with its data key, twice: AES-256-GCM under the master key, behind a fingerprint of that one. Each
@@ -26,12 +27,14 @@ const (
 // ErrKey says that a sealed file is there and the master key is missing, or another one. Nothing was changed.
 var ErrKey = errors.New("the spool is sealed, and this is not its key")
 
-// sealer seals the payloads of one file that is being written. It belongs to the writer of the file.
+// sealer seals the payloads of one file that is being written.
 type sealer struct {
-	aead    cipher.AEAD
-	salt    uint32
-	counter uint64 // of the nonces; the data key is used by this process for this file alone
-	bound   []byte // memory for the additional data
+	aead cipher.AEAD
+	salt uint32
+
+	mu      sync.Mutex
+	counter uint64 // guarded by mu: of the nonces; the data key is used by this process for this file alone
+	bound   []byte // guarded by mu: memory for the additional data
 }
 
 // newSealer makes a data key, and the frame that holds it.
@@ -128,6 +131,8 @@ func (s *sealer) all(dst, plain []byte) []byte {
 
 // inPlace seals the payloads of roomy frames where they stand.
 func (s *sealer) inPlace(buf []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.each(buf, func(h header, frame []byte) {
 		sealed := frame[headerSize:]
 		s.counter++
@@ -142,6 +147,8 @@ func (s *sealer) inPlace(buf []byte) {
 
 // undo makes what inPlace has sealed plain again.
 func (s *sealer) undo(buf []byte) (err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.each(buf, func(h header, frame []byte) {
 		sealed := frame[headerSize:]
 		s.bound = bound(s.bound[:0], s.salt, &h)
@@ -152,7 +159,7 @@ func (s *sealer) undo(buf []byte) (err error) {
 	return err
 }
 
-func (s *sealer) each(buf []byte, do func(h header, frame []byte)) {
+func (*sealer) each(buf []byte, do func(h header, frame []byte)) {
 	for at := 0; at < len(buf); {
 		h := loadHeader(buf[at:])
 		end := at + headerSize + int(h.length)
@@ -164,11 +171,14 @@ func (s *sealer) each(buf []byte, do func(h header, frame []byte)) {
 }
 
 // unseal appends the plain payload of a sealed frame to dst; false means that it is not what was sealed.
-func unseal(aead cipher.AEAD, dst []byte, salt uint32, h *header, sealed []byte) ([]byte, bool) {
-	if aead == nil || len(sealed) < sealedExtra {
+func (c *scanner) unseal(dst []byte, f *frame) ([]byte, bool) {
+	if c.aead == nil || len(f.payload) < sealedExtra {
 		return dst, false
 	}
-	var aad [64]byte
-	plain, err := aead.Open(dst, sealed[:nonceSize], sealed[nonceSize:], bound(aad[:0], salt, h))
-	return plain, err == nil
+	c.bound = bound(c.bound[:0], c.salt, &f.header)
+	plain, err := c.aead.Open(dst, f.payload[:nonceSize], f.payload[nonceSize:], c.bound)
+	if err != nil {
+		return dst, false
+	}
+	return plain, true
 }

@@ -193,3 +193,44 @@ func TestSealedFramesCannotBeSwapped(t *testing.T) {
 		t.Error("nothing was set aside")
 	}
 }
+
+// TestSealedDamageIsFoundWhenItIsRead damages a record after the log was opened, so that its reader is the first to see it.
+func TestSealedDamageIsFoundWhenItIsRead(t *testing.T) {
+	d := newMemDisk()
+	s, err := Open("data/spool", Options{disk: d.disk(), Seal: true, Key: testKey})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	id, err := s.RegisterSink("emr")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, payload := range []string{"first", "second", "third"} {
+		if err := s.Append(t.Context(), batch("ark-1", 1, payload), func(error) {}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.commit(false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seg := s.newest()
+	data := d.names[s.path(seg)].data
+	c := scanner{src: memHandle{d, d.names[s.path(seg)]}, salt: seg.salt, end: int64(len(data)), raw: true}
+	for n := 0; n < 2; {
+		f, ok, err := c.next()
+		if err != nil || !ok {
+			t.Fatalf("no second record: %v", err)
+		}
+		if f.kind == kindRecord {
+			n++
+		}
+		if n == 2 {
+			data[f.off+headerSize+nonceSize] ^= 1
+		}
+	}
+	same(t, payloads(drain(t, s, id)), []string{"first", "third"})
+	if n := s.Stats().Quarantined; n != 1 {
+		t.Errorf("%d places were set aside, want 1", n)
+	}
+}
