@@ -85,7 +85,7 @@ func (c *cli) spoolCommand() *cobra.Command {
 func (c *cli) spoolListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "ls",
-		Short: "list the files of the log",
+		Short: "list the files of the log and of the dead letters",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := c.load()
@@ -110,8 +110,8 @@ var errDamaged = errors.New("parts of the spool are damaged: see Damage in docs/
 func (c *cli) spoolVerifyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "verify",
-		Short: "read every byte of the log and of the attachments; exit 1 when something is damaged",
-		Long: "Read every byte of the log and of the attachments, with a running host or without. Each place that is not what was written is named\n" +
+		Short: "read every byte of the log, of the dead letters and of the attachments; exit 1 when something is damaged",
+		Long: "Read every byte of the log, of the dead letters and of the attachments, with a running host or without. Each place that is not what was written is named\n" +
 			"with its file and offset, and the exit code is 1. What a running host is in the middle of writing is no damage, and neither\n" +
 			"is the end of the newest file that a power cut has torn: nobody was told that it is safe.",
 		Args: cobra.NoArgs,

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hostd/hostd/config"
 	"github.com/hostd/hostd/core/internal/durable"
+	"github.com/hostd/hostd/core/internal/logs"
 	"github.com/hostd/hostd/core/internal/spool"
 	"github.com/hostd/hostd/core/internal/wire"
 )
@@ -143,7 +144,7 @@ func Find(ctx context.Context, c *config.Config, q Lookup) ([]Found, error) {
 		out := Found{Record: r, Copy: f.Copy, Deliveries: []Delivery{}}
 		for _, d := range f.Deliveries {
 			out.Deliveries = append(out.Deliveries, Delivery{
-				Sink: d.Sink, State: d.State, Reason: d.Reason, Attempts: d.Attempts, Died: timeOf(d.Died),
+				Sink: d.Sink, State: d.State, Reason: logs.Mask(d.Reason), Attempts: d.Attempts, Died: timeOf(d.Died),
 			})
 		}
 		list = append(list, out)

@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"time"
 
 	"github.com/hostd/hostd/config"
 	"github.com/hostd/hostd/core/internal/admin"
+	"github.com/hostd/hostd/core/internal/logs"
 	"github.com/hostd/hostd/core/internal/spool"
 	"github.com/hostd/hostd/core/internal/wire"
 	"github.com/hostd/hostd/core/sdk"
@@ -91,7 +93,7 @@ func DeadLetters(c *config.Config, sink string) ([]DeadLetter, error) {
 			return nil, err
 		}
 		row := DeadLetter{
-			Sink: l.Sink, Device: l.Device, Seq: l.Seq, Received: l.Received, Died: l.Died, Attempts: l.Attempts, Reason: l.Reason,
+			Sink: l.Sink, Device: l.Device, Seq: l.Seq, Received: l.Received, Died: l.Died, Attempts: l.Attempts, Reason: logs.Mask(l.Reason),
 		}
 		var head wire.Head
 		if wire.Scan(l.Payload, &head) == nil {
@@ -178,6 +180,11 @@ func recordOf(ref spool.Ref, reveal bool) (Record, error) {
 	case r.Kind == exam.Kind:
 		out.Data = masked(r.Data)
 	}
+	if !reveal {
+		for k, v := range out.Labels {
+			out.Labels[k] = logs.Mask(v)
+		}
+	}
 	return out, nil
 }
 
@@ -253,7 +260,7 @@ func showReject(ctx context.Context, c *config.Config, i *spool.Inspection, a De
 // SpoolFile is what Verify says of one file of the spool.
 type SpoolFile = spool.SegmentReport
 
-// VerifySpool reads every byte of the spool's log, also beside a running host: what that has published must be there, and what
+// VerifySpool reads every byte of the spool's log and of its dead letters, also beside a running host: what that has published must be there, and what
 // it is writing is left alone.
 func VerifySpool(ctx context.Context, c *config.Config) ([]SpoolFile, error) {
 	running, asked := Status(ctx, c) // before the look: what it says then is on the disk at the look
@@ -265,11 +272,13 @@ func VerifySpool(ctx context.Context, c *config.Config) ([]SpoolFile, error) {
 		i.Beside(running.Spool.NewestFile, running.Spool.NewestSynced)
 	}
 	list := []SpoolFile{}
-	for r, err := range i.Verify() {
-		if err = errors.Join(err, ctx.Err()); err != nil {
-			return list, err
+	for _, files := range []iter.Seq2[SpoolFile, error]{i.Verify(), i.VerifyLetters()} {
+		for r, err := range files {
+			if err = errors.Join(err, ctx.Err()); err != nil {
+				return list, err
+			}
+			list = append(list, r)
 		}
-		list = append(list, r)
 	}
 	return list, nil
 }

@@ -344,3 +344,32 @@ func TestCheckDatabaseOfAllForms(t *testing.T) {
 		}
 	}
 }
+
+// What a sink says of a record may quote a row: numbers of people are masked wherever it is listed.
+func TestReasonsAreMasked(t *testing.T) {
+	cfg := machine(t)
+	p, err := newPlaces(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := spool.Open(p.spool, spool.Options{Blobs: p.blobs, Describe: describe})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := s.RegisterSink("emr")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const made = "900101-1234567" // of nobody
+	if err := s.Dead(t.Context(), id, spool.Ref{Seq: 1, Device: "ark-1", Payload: []byte("x")}, "duplicate key "+made, 3); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	list, err := DeadLetters(cfg, "")
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%d letters: %v", len(list), err)
+	}
+	if r := list[0].Reason; strings.Contains(r, made) || !strings.HasPrefix(r, "duplicate key ") {
+		t.Errorf("the list says %q", r)
+	}
+}

@@ -176,7 +176,7 @@ func (v *verifying) run() error {
 		if !ok {
 			break
 		}
-		v.count(&fr)
+		v.r.count(&fr)
 		if fr.kind != kindTrailer {
 			sum = crc32.Update(sum, castagnoli, fr.raw)
 			continue
@@ -196,12 +196,11 @@ func (v *verifying) run() error {
 	return nil
 }
 
-func (v *verifying) count(fr *frame) {
-	v.r.Sealed = v.r.Sealed || fr.kind == kindKey
-	if fr.kind != kindRecord {
+func (r *SegmentReport) count(fr *frame) {
+	r.Sealed = r.Sealed || fr.kind == kindKey
+	if fr.kind != kindRecord && fr.kind != kindDead {
 		return
 	}
-	r := &v.r
 	r.Records++
 	if fr.flags&flagCopy != 0 {
 		r.Copies++
@@ -221,10 +220,47 @@ func (v *verifying) damage(end int64) {
 			v.bad = append([]span{{end, b.to}}, v.bad...)
 			b.to = end
 		}
-		v.r.Damaged++
-		v.r.Unwanted += b.to - b.from
-		if len(v.r.Damage) < MaxRanges {
-			v.r.Damage = append(v.r.Damage, Range{b.from, b.to - b.from})
+		v.r.damaged(b)
+	}
+}
+
+func (r *SegmentReport) damaged(b span) {
+	r.Damaged++
+	r.Unwanted += b.to - b.from
+	if len(r.Damage) < MaxRanges {
+		r.Damage = append(r.Damage, Range{b.from, b.to - b.from})
+	}
+}
+
+// VerifyLetters reads every byte of the files of dead letters, and unseals what is sealed. Their Records are letters, those
+// that are dealt with, too.
+func (i *Inspection) VerifyLetters() iter.Seq2[SegmentReport, error] {
+	return func(yield func(SegmentReport, error) bool) {
+		d := &i.s.dead
+		if err := d.open(i.s); err != nil {
+			yield(SegmentReport{}, fmt.Errorf("read dead letters: %w", err))
+			return
+		}
+		files := d.list()
+		for n, f := range files {
+			r := SegmentReport{Name: filepath.Join(deadDir, f.name), Bytes: f.end, Open: n == len(files)-1}
+			_, err := d.look(f, func(fr *frame) bool {
+				r.count(fr)
+				return true
+			}, func(_ *scanner, b span) bool {
+				r.damaged(b)
+				return true
+			})
+			if errors.Is(err, os.ErrNotExist) {
+				continue // none in it was open: a running host has deleted it
+			}
+			if size, lost := d.disk.dirs.Size(filepath.Join(d.dir, f.name)); lost == nil {
+				r.Bytes = size
+				r.Tail = max(size-f.end, 0)
+			}
+			if !yield(r, err) {
+				return
+			}
 		}
 	}
 }

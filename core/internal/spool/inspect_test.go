@@ -461,3 +461,65 @@ func TestInspectionSeesAHostAtWork(t *testing.T) {
 		t.Fatal("nothing was overwritten: this proves nothing")
 	}
 }
+
+// TestVerifyReadsTheDeadLetters damages one of three letters, and leaves the last one torn as a crash does.
+func TestVerifyReadsTheDeadLetters(t *testing.T) {
+	for _, seal := range []bool{false, true} {
+		dir := t.TempDir()
+		opt := Options{Key: testKey, Seal: seal}
+		s, err := Open(dir, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := s.RegisterSink("emr")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ends []int64
+		for n := range 3 {
+			if err := s.Dead(t.Context(), id, Ref{Seq: uint64(n + 1), Device: "d", Payload: []byte("record")}, "why", 1); err != nil {
+				t.Fatal(err)
+			}
+			ends = append(ends, s.dead.list()[0].end)
+		}
+		path := filepath.Join(s.dead.dir, s.dead.list()[0].name)
+		s.Close()
+		verified := func() SegmentReport {
+			i, err := Inspect(dir, opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var all []SegmentReport
+			for r, err := range i.VerifyLetters() {
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, r)
+			}
+			if len(all) != 1 || all[0].Name != filepath.Join("dead", filepath.Base(path)) || all[0].Sealed != seal {
+				t.Fatalf("sealed %t: %+v", seal, all)
+			}
+			return all[0]
+		}
+		if r := verified(); r.Records != 3 || r.Damaged != 0 || r.Tail != 0 || r.Bytes != ends[2] {
+			t.Errorf("sealed %t, whole: %+v", seal, r)
+		}
+		if err := os.Truncate(path, ends[2]-5); err != nil {
+			t.Fatal(err)
+		}
+		if r := verified(); r.Records != 2 || r.Damaged != 0 || r.Tail != ends[2]-5-ends[1] {
+			t.Errorf("sealed %t, torn: %+v", seal, r)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data[ends[1]-1] ^= 1
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if r := verified(); r.Records != 1 || r.Damaged != 1 || len(r.Damage) != 1 || r.Damage[0] != (Range{ends[0], ends[1] - ends[0]}) {
+			t.Errorf("sealed %t, damaged: %+v", seal, r)
+		}
+	}
+}
