@@ -129,6 +129,7 @@ type clinic struct {
 	t    *testing.T
 	dir  string
 	data string // data_dir
+	temp string // of the host and its plugins
 	addr string
 	http *http.Client // one connection, which is one in what the host holds
 	bin  string       // folder of the plugins
@@ -161,6 +162,11 @@ func newClinic(t *testing.T) *clinic {
 	if c.out, err = os.OpenFile(c.path("hostd.out"), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	// A host that is killed leaves the folder of its sockets, whose path must be short.
+	if c.temp, err = os.MkdirTemp("", "hostd-faults-"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(c.temp) })
 	t.Cleanup(func() { c.out.Close() })
 	t.Cleanup(c.end)
 	return c
@@ -201,7 +207,7 @@ func (c *clinic) launch() {
 	r, w := io.Pipe()
 	args := append(append([]string{}, c.wrap...), c.host, "run", "-c", "hostd.yaml")
 	cmd := exec.CommandContext(context.Background(), args[0], args[1:]...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env, cmd.SysProcAttr = c.dir, w, w, environment(), endsWithUs()
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env, cmd.SysProcAttr = c.dir, w, w, c.environment(), endsWithUs()
 	if err := cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
@@ -229,13 +235,13 @@ func (c *clinic) launch() {
 func endsWithUs() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
 
 // environment is this process's, without what configures hostd.
-func environment() (env []string) {
+func (c *clinic) environment() (env []string) {
 	for _, kv := range os.Environ() {
 		if !strings.HasPrefix(kv, "HOSTD_") {
 			env = append(env, kv)
 		}
 	}
-	return env
+	return append(env, "TMPDIR="+c.temp)
 }
 
 // start launches the host, waits for its ready line, and gives the time that it took.
