@@ -231,9 +231,13 @@ func TestAnOperationEndsWithItsTimeOrItsCaller(t *testing.T) {
 		if _, err := s.Write(t.Context(), long); sdk.ClassOf(err) != sdk.ClassUnavailable || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a write beyond its time: %v, class %s", err, sdk.ClassOf(err))
 		}
-		if _, err := s.Write(t.Context(), onceOf(1, nil)); err != nil {
-			t.Errorf("the write after it: %v", err)
-		}
+		until(t, "a write after it", func() bool { // on a busy machine it may need more than its time itself
+			_, err := s.Write(t.Context(), onceOf(1, nil))
+			if err != nil && sdk.ClassOf(err) != sdk.ClassUnavailable {
+				t.Fatal(err)
+			}
+			return err == nil
+		})
 	})
 }
 
