@@ -24,7 +24,7 @@ func (s *session) apply(ctx context.Context, c *call, how manner) ([]sdk.Changed
 	if err != nil {
 		return nil, err
 	}
-	r := &run{session: s, merge: how == merged && c.merge, most: mostInStatement, rows: c.rows, out: make([]sdk.Changed, len(c.changes)), now: formatTime(time.Now())}
+	r := &run{session: s, merge: how == merged && c.merge, most: mostInStatement, rows: c.rows, sink: c.sink, out: make([]sdk.Changed, len(c.changes)), now: formatTime(time.Now())}
 	if how == singly {
 		r.most = 1
 	}
@@ -52,6 +52,7 @@ type run struct {
 	merge   bool
 	most    int // rows in one statement
 	rows    int // of the call
+	sink    string
 	out     []sdk.Changed
 	now     string // when the receipts of this call were first seen
 	batches []*batch
@@ -88,7 +89,7 @@ func (r *run) change(ctx context.Context, ch *change, i int, known map[receiptKe
 	}
 	receipt := &rowSet{
 		shape: receiptShape, table: tableReceipt, columns: receiptColumns, n: 1,
-		args: []any{o.hash, r.now, o.id.id, r.out[i].Rows, o.seq, o.id.source},
+		args: []any{o.hash, r.now, o.id.id, r.out[i].Rows, o.seq, r.sink, o.id.source},
 	}
 	return r.write(ctx, receipt)
 }

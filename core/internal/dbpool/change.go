@@ -10,6 +10,7 @@ import (
 
 // call is one Store.Write, read and checked as far as that is possible without the database.
 type call struct {
+	sink    string // whose receipts count
 	changes []change
 	onces   int
 	rows    int // rows and statements in it

@@ -25,6 +25,7 @@ func (s *store) Write(ctx context.Context, changes ...sdk.Change) ([]sdk.Changed
 
 // submit takes a lease for the call.
 func (s *store) submit(ctx context.Context, c *call) ([]sdk.Changed, error) {
+	c.sink = s.line.holder
 	j := &job{line: s.line, lane: s.pool.writeLane(), statement: c.title(), rows: c.rows, call: c}
 	out, err := s.pool.guard.do(ctx, j, s.pool.opt.AcquireTimeout)
 	if err != nil {

@@ -74,4 +74,7 @@ CREATE TABLE ingest_receipt (
   PRIMARY KEY (source, record_id)
 );
 CREATE INDEX ingest_receipt_seen ON ingest_receipt (first_seen);
+`, `
+ALTER TABLE ingest_receipt ADD COLUMN sink TEXT NOT NULL DEFAULT '';
+ALTER TABLE ingest_receipt DROP CONSTRAINT ingest_receipt_pkey, ADD PRIMARY KEY (source, record_id, sink);
 `}

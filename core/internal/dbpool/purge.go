@@ -19,8 +19,8 @@ const (
 )
 
 // purgeByKey deletes old receipts, where rows can be compared with those of a query.
-var purgeByKey = "DELETE FROM ingest_receipt WHERE (source, record_id) IN" +
-	" (SELECT source, record_id FROM ingest_receipt WHERE first_seen < ? ORDER BY first_seen LIMIT " + strconv.Itoa(purgeBatch) + ")"
+var purgeByKey = "DELETE FROM ingest_receipt WHERE (source, record_id, sink) IN" +
+	" (SELECT source, record_id, sink FROM ingest_receipt WHERE first_seen < ? ORDER BY first_seen LIMIT " + strconv.Itoa(purgeBatch) + ")"
 
 // purgeReceipts deletes receipts beyond their window, now and then, until ctx ends. Each batch is a lease of the host's
 // own, in turn with those of the sinks.

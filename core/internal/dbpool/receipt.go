@@ -3,11 +3,12 @@ package dbpool
 import "context"
 
 // receiptColumns in the order of a receipt's values, which is that of their names.
-var receiptColumns = []string{"content_hash", "first_seen", "record_id", "rows", "seq", "source"}
+var receiptColumns = []string{"content_hash", "first_seen", "record_id", "rows", "seq", "sink", "source"}
 
 var receiptShape = shapeOf(tableReceipt, receiptColumns, nil)
 
-// receipts finds which of the call's onces have a receipt already, with its hash.
+// receipts finds which of the call's onces have a receipt already, with its hash. Each sink has its own; one without a
+// sink is of a time before they were told apart, and counts for all.
 func (s *session) receipts(ctx context.Context, c *call) (map[receiptKey]string, error) {
 	known := make(map[receiptKey]string, c.onces)
 	if c.onces == 0 {
@@ -21,7 +22,7 @@ func (s *session) receipts(ctx context.Context, c *call) (map[receiptKey]string,
 	}
 	for source, ids := range by {
 		for len(ids) > 0 {
-			took, err := s.lookup(ctx, source, ids, known)
+			took, err := s.lookup(ctx, c.sink, source, ids, known)
 			if err != nil {
 				return nil, err
 			}
@@ -32,12 +33,12 @@ func (s *session) receipts(ctx context.Context, c *call) (map[receiptKey]string,
 }
 
 // lookup asks for as many of the ids as one statement takes.
-func (s *session) lookup(ctx context.Context, source string, ids []any, known map[receiptKey]string) (took int, err error) {
+func (s *session) lookup(ctx context.Context, sink, source string, ids []any, known map[receiptKey]string) (took int, err error) {
 	const doing = "look for receipts"
 	d := s.dialect
-	among, args, took := d.among(2, ids)
-	text := "SELECT record_id, content_hash FROM ingest_receipt WHERE source = " + d.mark(1) + " AND record_id " + among
-	rows, err := s.query(ctx, text, append([]any{source}, args...)...)
+	among, args, took := d.among(3, ids)
+	text := "SELECT record_id, content_hash FROM ingest_receipt WHERE source = " + d.mark(1) + " AND sink IN (" + d.mark(2) + ", '') AND record_id " + among
+	rows, err := s.query(ctx, text, append([]any{source, sink}, args...)...)
 	if err != nil {
 		return 0, d.clean(ctx, doing, err, "")
 	}

@@ -305,4 +305,21 @@ CREATE TABLE ingest_receipt (
 ) WITHOUT ROWID;
 `, `
 CREATE INDEX ingest_receipt_seen ON ingest_receipt (first_seen);
+`, `
+ALTER TABLE ingest_receipt RENAME TO ingest_receipt_before;
+DROP INDEX ingest_receipt_seen;
+CREATE TABLE ingest_receipt (
+  source       TEXT NOT NULL,
+  record_id    TEXT NOT NULL,
+  sink         TEXT NOT NULL DEFAULT '',
+  content_hash TEXT NOT NULL,
+  seq          INTEGER NOT NULL,
+  first_seen   TEXT NOT NULL,
+  rows         INTEGER NOT NULL,
+  PRIMARY KEY (source, record_id, sink)
+) WITHOUT ROWID;
+INSERT INTO ingest_receipt (source, record_id, content_hash, seq, first_seen, rows)
+  SELECT source, record_id, content_hash, seq, first_seen, rows FROM ingest_receipt_before;
+DROP TABLE ingest_receipt_before;
+CREATE INDEX ingest_receipt_seen ON ingest_receipt (first_seen);
 `}
