@@ -29,6 +29,9 @@ func (s *store) Query(ctx context.Context, q sdk.Query) (sdk.Result, error) {
 	if !st.begins(s.pool.dialect.reads) {
 		return sdk.Result{}, refused("run %s: a query begins with SELECT, WITH or VALUES", st.print)
 	}
+	if bars := s.pool.dialect.bars; bars != nil && bars(st, true) != "" {
+		return sdk.Result{}, refused("run %s: a query may only read, and %s does more", st.print, bars(st, true))
+	}
 	if q.MaxRows == 0 {
 		q.MaxRows = defaultRows
 	}
@@ -48,7 +51,7 @@ func (s *store) Query(ctx context.Context, q sdk.Query) (sdk.Result, error) {
 // cached asks the cache, under a key that holds the versions of the tables: what was read before a commit can never be
 // found after it, however long it took to read.
 func (s *store) cached(ctx context.Context, q sdk.Query, st *statement, args []any) (sdk.Result, error) {
-	key := queryKey(q, args, s.pool.tables.of(q.Tables))
+	key := queryKey(q, stored(q.Args), s.pool.tables.of(q.Tables))
 	raw, hit, err := s.pool.opt.Cache.GetOrLoad(ctx, key, q.CacheFor, func(ctx context.Context) ([]byte, error) {
 		res, err := s.read(ctx, st, args, q.MaxRows)
 		if err != nil {
@@ -65,6 +68,15 @@ func (s *store) cached(ctx context.Context, q sdk.Query, st *statement, args []a
 	}
 	res.Cached = hit
 	return res, nil
+}
+
+// stored is the arguments as they are before a dialect gives them forms of its own, by which no key could tell them apart.
+func stored(args []any) []any {
+	out := make([]any, len(args))
+	for i, a := range args {
+		out[i], _ = toStored(a) //nolint:errcheck // fill has refused what cannot be stored
+	}
+	return out
 }
 
 // read takes a lease for one query.
