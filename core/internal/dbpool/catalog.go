@@ -2,9 +2,13 @@ package dbpool
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/hostd/hostd/core/sdk"
 )
 
 // catalogAge is how long what was read of the catalog holds where the database does not tell that it changed. After a
@@ -71,7 +75,8 @@ type table struct {
 	name    string // as a sink may write it
 	quoted  string
 	columns []column
-	plain   bool // writing to it touches no other table, and no other table's content decides whether it may be written
+	uniques map[int][]string // columns of its unique indexes, where the dialect asks for them
+	plain   bool             // writing to it touches no other table, and no other table's content decides whether it may be written
 }
 
 // column is what the catalog says of one.
@@ -171,8 +176,21 @@ func (s *session) shape(ctx context.Context, set *rowSet) (*shape, error) {
 		}
 		sh.keyAt = append(sh.keyAt, at)
 	}
+	if len(sh.key) > 0 && s.dialect.uniques != "" && !t.unique(sh.key) {
+		return nil, sdk.Permanent(fmt.Errorf("upsert into %s: the key is not the primary key, nor a unique index, of the table", t.name))
+	}
 	s.known.keepShape(set.shape, sh)
 	return sh, nil
+}
+
+// unique says whether a unique index has the columns of the key and no other.
+func (t *table) unique(key []*column) bool {
+	for _, index := range t.uniques {
+		if len(index) == len(key) && !slices.ContainsFunc(key, func(c *column) bool { return !slices.Contains(index, c.name) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // spell finds the named columns.
@@ -214,6 +232,9 @@ func (s *session) table(ctx context.Context, name string) (*table, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.uniques(ctx, t, schema.name, known); err != nil {
+		return nil, err
+	}
 	tangles := 0
 	if err := s.each(ctx, func(scan scan) error { return scan(&tangles) }, s.dialect.tangles, schema.name, known); err != nil {
 		return nil, err
@@ -221,6 +242,21 @@ func (s *session) table(ctx context.Context, name string) (*table, error) {
 	t.plain = tangles == 0
 	s.known.keepTable(name, t)
 	return t, nil
+}
+
+// uniques reads the unique indexes of a table, where the dialect needs them.
+func (s *session) uniques(ctx context.Context, t *table, schema, name string) error {
+	if s.dialect.uniques == "" {
+		return nil
+	}
+	t.uniques = map[int][]string{}
+	return s.each(ctx, func(scan scan) error {
+		var index int
+		var column string
+		err := scan(&index, &column)
+		t.uniques[index] = append(t.uniques[index], column)
+		return err
+	}, s.dialect.uniques, schema, name)
 }
 
 // schema is where a table is.

@@ -111,6 +111,11 @@ func (d *dialect) readExec(c *call, in sdk.Exec) (change, error) {
 	if st.begins(d.barred) {
 		return change{}, refused("run %s: %s is the host's own to use", st.print, st.first)
 	}
+	if d.bars != nil {
+		if word := d.bars(st, false); word != "" {
+			return change{}, refused("run %s: %s is the host's own to use", st.print, word)
+		}
+	}
 	args, err := d.fill(st, in.Args)
 	if err != nil {
 		return change{}, err

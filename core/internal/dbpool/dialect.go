@@ -29,6 +29,7 @@ type dialect struct {
 	tables    string                                                  // all tables: schema, name, whether the name alone finds it
 	columns   string                                                  // of the table (schema, name), in order: name, type, most letters or 0, whether it may be NULL
 	tangles   string                                                  // of the table (schema, name): 0 if it is plain, see table
+	uniques   string                                                  // of the table (schema, name): the number of each unique index and a column of it; "" where an upsert itself finds that its key has none
 	version   string                                                  // a number that changes with the catalog; "" where none tells, then what was read holds for catalogAge
 	rows      int                                                     // a good number for one insert
 	insert    func(sh *shape, args []any, n int) (string, []any, int) // statement for rows, with its arguments and how many of the n rows they are
@@ -49,7 +50,9 @@ type dialect struct {
 	operators bool               // brackets index arrays and : @ # may be operators; else brackets quote a name
 	barred    []string           // first words of statements that a sink may not run
 	reads     []string           // first words of statements that only read
-	recalls   []string           // words of functions that tell what the last statement did
+	// bars is the first word for which a statement, or a query if it is for reading, must not be run, or "". nil is none.
+	bars    func(st *statement, reading bool) string
+	recalls []string // words of functions that tell what the last statement did
 }
 
 // dialFunc opens a network connection.
@@ -76,7 +79,7 @@ type fault struct {
 }
 
 // dialects are those that there are, by name.
-var dialects = []func() *dialect{sqliteDialect, postgresDialect}
+var dialects = []func() *dialect{sqliteDialect, postgresDialect, sqlserverDialect}
 
 func dialectOf(name string) *dialect {
 	for _, of := range dialects {

@@ -66,7 +66,7 @@ func (d *dialect) clean(ctx context.Context, doing string, err error, known stri
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		ended = context.DeadlineExceeded
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled) && ended == nil:
 		ended = context.Canceled
 	case f.text != "" && f.class != sdk.ClassUnavailable:
 		ended = nil // the database has answered before it noticed
