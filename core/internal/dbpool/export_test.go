@@ -3,11 +3,13 @@ package dbpool
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
 	"github.com/hostd/hostd/core/sdk"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/microsoft/go-mssqldb/msdsn"
 )
 
 // OpenVersions opens with the shipped migrations and more of the test's own; with fewer where shipped is less than all.
@@ -52,4 +54,21 @@ func Encrypts(dsn string) bool {
 func Meaning(driver string, err error, known string) (sdk.Class, string, error) {
 	f := dialectOf(driver).fault(err, known)
 	return f.class, f.text, f.is
+}
+
+// Encryption is how a connection to SQL Server is made.
+type Encryption struct {
+	Required bool
+	Checked  bool // the server must have the certificate that the DSN or the machine trusts
+}
+
+// EncryptionOf is how the DSN has the connection, which is never tried again by the driver.
+func EncryptionOf(dsn string) (e Encryption, err error) {
+	cfg, err := sqlserverConfig(&Options{DSN: dsn})
+	if err == nil && !cfg.DisableRetry {
+		err = errors.New("the driver would try again")
+	}
+	e.Required = cfg.Encryption == msdsn.EncryptionRequired
+	e.Checked = e.Required && !cfg.TLSConfig.InsecureSkipVerify
+	return e, err
 }

@@ -26,8 +26,7 @@ const sqlserverFatal = 20
 func sqlserverFault(err error, known string) fault {
 	var e mssql.Error
 	if !errors.As(err, &e) {
-		var untrusted *tls.CertificateVerificationError
-		if errors.As(err, &untrusted) {
+		if untrusted(err) {
 			return fault{class: sdk.ClassUnavailable, lost: true, text: "the certificate of the server is not trusted; give its file as certificate in the dsn, or say trustservercertificate=true"}
 		}
 		return fault{lost: true}
@@ -49,6 +48,12 @@ func sqlserverFault(err error, known string) fault {
 	f.lost = f.lost || e.Class >= sqlserverFatal
 	f.undone = e.Class < sqlserverFatal && !f.lost
 	return f
+}
+
+// untrusted says whether the certificate was refused. The driver gives that error by its text alone (1.11.2, connect).
+func untrusted(err error) bool {
+	var refused *tls.CertificateVerificationError
+	return errors.As(err, &refused) || strings.Contains(err.Error(), "tls: failed to verify certificate")
 }
 
 // sqlserverCause finds the error that says most: the last one may only say that another came before it, as a failed login
