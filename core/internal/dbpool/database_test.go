@@ -24,6 +24,12 @@ type database struct {
 	at      func(time.Time) any                                  // a time that was stored
 	tick    time.Duration                                        // how finely
 	bad     string                                               // query that fails for its argument
+	add     string                                               // of ALTER TABLE, before a column
+	series  string                                               // query of the numbers from 1 to its argument
+	slow    string                                               // query that takes as long as its argument is large, and
+	and     string                                               // with that one more condition
+	octet   string                                               // a byte, written out
+	tsql    bool                                                 // it is SQL Server
 	leaks   map[string]string                                    // statements of its own that could say a value, see TestNoValueIsEverSaid
 }
 
@@ -34,6 +40,7 @@ var databases = []struct {
 }{
 	{"sqlite", sqliteOf},
 	{"postgres", postgresOf},
+	{"sqlserver", sqlserverOf},
 }
 
 // each runs a test on every database.
@@ -104,6 +111,11 @@ CREATE TABLE kinds (id INTEGER PRIMARY KEY, n INTEGER, f REAL, s TEXT, b BLOB, y
 		at:      func(t time.Time) any { return t.UTC().Format("2006-01-02T15:04:05.000000000Z") },
 		tick:    time.Nanosecond,
 		bad:     "SELECT json(?)",
+		add:     "ADD COLUMN",
+		series:  "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < CAST(? AS INTEGER)) SELECT x FROM c",
+		slow:    slow,
+		and:     " WHERE",
+		octet:   "x'01'",
 		leaks: map[string]string{
 			"json":      "UPDATE visit SET room = json_extract(?, '$')",
 			"json path": "UPDATE visit SET room = json_extract('{}', ?)",

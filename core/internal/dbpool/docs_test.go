@@ -38,7 +38,9 @@ func TestThePageIsRight(t *testing.T) {
 		}
 		examples := 0
 		for _, m := range regexp.MustCompile("(?s)```sql\n(SELECT .*?)```").FindAllStringSubmatch(page, -1) {
-			query(t, s, m[1])
+			if !d.tsql { // another dialect, for which the page has no examples
+				query(t, s, m[1])
+			}
 			examples++
 		}
 		if examples != 3 {

@@ -210,7 +210,7 @@ func TestAnOperationEndsWithItsTimeOrItsCaller(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
 		p := d.withClinic(t, dbpool.Options{OperationTimeout: 500 * time.Millisecond})
 		s := p.Store("emr")
-		_, err := s.Query(t.Context(), sdk.Query{SQL: slow, Args: []any{1 << 40}})
+		_, err := s.Query(t.Context(), sdk.Query{SQL: d.slow, Args: []any{1 << 40}})
 		if !errors.Is(err, context.DeadlineExceeded) || sdk.ClassOf(err) != sdk.ClassUnavailable {
 			t.Errorf("beyond its time: %v, class %s", err, sdk.ClassOf(err))
 		}
@@ -227,7 +227,7 @@ func TestAnOperationEndsWithItsTimeOrItsCaller(t *testing.T) {
 		if n := count(t, s, "record"); n != 0 {
 			t.Errorf("%d records of a caller that left before", n)
 		}
-		long := sdk.Exec{SQL: "UPDATE tally SET n = (" + slow + ")", Args: []any{1 << 40}, Want: -1}
+		long := sdk.Exec{SQL: "UPDATE tally SET n = (" + d.slow + ")", Args: []any{1 << 40}, Want: -1}
 		if _, err := s.Write(t.Context(), long); sdk.ClassOf(err) != sdk.ClassUnavailable || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a write beyond its time: %v, class %s", err, sdk.ClassOf(err))
 		}
@@ -374,6 +374,9 @@ func TestStoppedPoolRefuses(t *testing.T) {
 
 func TestReadersAndWriterBesideEachOther(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
+		if d.tsql {
+			t.Skip("a query of SQL Server sees each table at a moment of its own, unless the database keeps snapshots")
+		}
 		p := d.withClinic(t, dbpool.Options{})
 		s := p.Store("emr")
 		var wg sync.WaitGroup

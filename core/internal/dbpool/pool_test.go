@@ -3,6 +3,7 @@ package dbpool_test
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -38,8 +39,8 @@ type whole struct{ m *testing.M }
 // Run is goleak.TestingM's.
 func (w whole) Run() int {
 	code := w.m.Run()
-	if err := postgres.stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "end of PostgreSQL:", err)
+	if err := errors.Join(postgres.stop(), sqlserver.stop()); err != nil {
+		fmt.Fprintln(os.Stderr, "end of the servers:", err)
 		return 1
 	}
 	return code

@@ -64,6 +64,11 @@ CREATE TABLE kinds (id INTEGER PRIMARY KEY, n BIGINT, f DOUBLE PRECISION, s TEXT
 		at:      func(t time.Time) any { return t.UTC().Round(time.Microsecond) },
 		tick:    time.Microsecond,
 		bad:     "SELECT CAST(? AS INTEGER)",
+		add:     "ADD COLUMN",
+		series:  "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < CAST(? AS INTEGER)) SELECT x FROM c",
+		slow:    slow,
+		and:     " WHERE",
+		octet:   "x'01'",
 		leaks: map[string]string{
 			"cast":   "UPDATE visit SET score = CAST(? AS INTEGER)",
 			"date":   "UPDATE visit SET at = ?",

@@ -22,7 +22,7 @@ import (
 func TestAnAnswerIsWholeOrAnError(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
 		s := d.running(t, dbpool.Options{}).Store("emr")
-		series := "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < CAST(? AS INTEGER)) SELECT x FROM c"
+		series := d.series
 		for _, c := range []struct {
 			name string
 			q    sdk.Query
@@ -96,7 +96,7 @@ func TestNoValueIsEverSaid(t *testing.T) {
 			"query cast":   {SQL: d.bad, Args: []any{mark}},
 			"query write":  {SQL: "WITH a AS (SELECT '" + mark + "') DELETE FROM visit"},
 			"query name":   {SQL: `SELECT "` + mark + `"`},
-			"query time":   {SQL: slow + " WHERE ? <> ''", Args: []any{1 << 40, mark}},
+			"query time":   {SQL: d.slow + d.and + " ? <> ''", Args: []any{1 << 40, mark}},
 			"query rows":   {SQL: "SELECT ? FROM visit, visit, (VALUES (1),(2))", Args: []any{mark}, MaxRows: 1},
 		} {
 			_, failures[name] = s.Query(t.Context(), q)
@@ -144,7 +144,7 @@ func TestCachedAnswers(t *testing.T) {
 		s := p.Store("emr")
 		ask := func(holder string, args ...any) sdk.Result {
 			t.Helper()
-			res, err := p.Store(holder).Query(t.Context(), sdk.Query{SQL: "SELECT count(*), ?, 'text', NULL, 1.5, x'01' FROM visit", Args: args, CacheFor: time.Minute, Tables: []string{"Visit"}})
+			res, err := p.Store(holder).Query(t.Context(), sdk.Query{SQL: "SELECT count(*), ?, 'text', NULL, 1.5, " + d.octet + " FROM visit", Args: args, CacheFor: time.Minute, Tables: []string{"Visit"}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -247,7 +247,7 @@ func TestAnOlderDatabaseIsBroughtForward(t *testing.T) {
 				t.Fatal(err)
 			}
 		}()
-		add := "ALTER TABLE exam ADD COLUMN clinic TEXT NOT NULL DEFAULT 'main'; CREATE TABLE extra (a INTEGER)"
+		add := "ALTER TABLE exam " + d.add + " clinic TEXT NOT NULL DEFAULT 'main'; CREATE TABLE extra (a INTEGER)"
 		if err := open(add, "CREATE TABLE half (a INTEGER); CREATE TABLE exam (a INTEGER)"); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("from version %d to %d", dbpool.Shipped(o.Driver)+1, dbpool.Shipped(o.Driver)+2)) {
 			t.Errorf("a step that fails: %v", err)
 		}

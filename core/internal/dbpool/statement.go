@@ -1,8 +1,10 @@
 package dbpool
 
 import (
+	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -204,6 +206,9 @@ func (s *scanner) bracket(rest string) {
 	}
 	s.out.WriteString(rest[:n+1])
 	s.at += n + 1
+	if strings.HasPrefix(rest[n+1:], "]") { // one database goes on with the name, another ends it
+		s.bad = "a name in brackets has a bracket in it"
+	}
 }
 
 func (s *scanner) placeholder(c byte) {
@@ -224,9 +229,16 @@ func (s *scanner) placeholder(c byte) {
 	s.at++
 }
 
+// numbers are those that every database reads as one: where one takes 1a for a number, another takes the a for a word.
+var numbers = regexp.MustCompile(`^(0[xX][0-9A-Fa-f]+|[0-9_]*\.?[0-9_]*([eE][0-9_]*)?)$`)
+
 func (s *scanner) number() {
+	start := s.at
 	for s.at < len(s.in) && (isWord(s.in[s.at]) || s.in[s.at] == '.') {
 		s.at++
+	}
+	if !numbers.MatchString(s.in[start:s.at]) {
+		s.bad = "a number in it has letters"
 	}
 	s.out.WriteByte('?')
 }
@@ -237,6 +249,9 @@ func (s *scanner) word() {
 		s.at++
 	}
 	w := s.in[start:s.at]
+	if strings.ContainsFunc(w, unicode.IsSpace) { // part of a name to one database, a space to another
+		s.bad = "there is a space in it that is not one of ASCII"
+	}
 	quoted := s.at < len(s.in) && s.in[s.at] == '\''
 	if (w == "e" || w == "E") && quoted {
 		s.bad = "texts with escapes, as in E'...', are not known to every database"

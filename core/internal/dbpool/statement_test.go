@@ -16,6 +16,7 @@ func TestFingerprint(t *testing.T) {
 		{"postgres", "SELECT ?, '?', \"?\", /* ? */ ? -- ?\n, ?", `SELECT ?, ?, "?", ? , ?`, "SELECT $1, '?', \"?\", /* ? */ $2 -- ?\n, $3"},
 		{"postgres", "SELECT ARRAY['Hong', ?][1], a::int[]", "SELECT ARRAY[?, ?][?], a::int[]", "SELECT ARRAY['Hong', $1][1], a::int[]"},
 		{"postgres", "SELECT doc @> '{}', doc #>> '{Hong}', doc -> 'Hong'", "SELECT doc @> ?, doc #>> ?, doc -> ?", ""},
+		{"sqlserver", "SELECT TOP (?) [a?], N'Hong', 1_0, 1.5E3, .5 FROM dbo.t WHERE b = ?", "SELECT TOP (?) [a?], N?, ?, ?, ? FROM dbo.t WHERE b = ?", "SELECT TOP (@p1) [a?], N'Hong', 1_0, 1.5E3, .5 FROM dbo.t WHERE b = @p2"},
 	} {
 		if c.text == "" {
 			c.text = c.in
@@ -33,7 +34,9 @@ func TestDoubtfulStatementsAreRefused(t *testing.T) {
 		"SELECT $$;DELETE FROM exam;$$", "SELECT $a$;DELETE FROM exam;$a$", `SELECT E'\''; DELETE FROM exam; --'`, `SELECT e'\\'`,
 		"/* /* */ SELECT 1 ; -- */ ; DELETE FROM exam", "SELECT 1 -- \r; DELETE FROM exam", "SELECT 1 -- \r '\n; DELETE FROM exam; -- '",
 	}
-	for driver, more := range map[string][]string{"sqlite": {"SELECT [a", "SELECT a::int", "SELECT a @> b"}, "postgres": {"SELECT ARRAY['a", "SELECT a @b"}} {
+	for driver, more := range map[string][]string{"sqlite": {"SELECT [a", "SELECT a::int", "SELECT a @> b"}, "postgres": {"SELECT ARRAY['a", "SELECT a @b"}, "sqlserver": {
+		"SELECT [a]]'] COMMIT --'", "SELECT 1COMMIT", "SELECT 1eCOMMIT", "SELECT 0x1FOMMIT", "SELECT 1.COMMIT", "SELECT 1\u00a0COMMIT", "SELECT a\u3000COMMIT", "SELECT @@identity", "SELECT * FROM #t",
+	}} {
 		for _, in := range append(everywhere, more...) {
 			if print, _, err := dbpool.Parse(driver, in); !errors.Is(err, dbpool.ErrRefused) {
 				t.Errorf("%s: %q gave %q, %v", driver, in, print, err)
