@@ -16,13 +16,15 @@ func TestThePageIsRight(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := strings.ReplaceAll(string(raw), "\r\n", "\n")
-	each(t, func(t *testing.T, d *database) {
-		o := d.fresh(t, dbpool.Options{})
-		for i, m := range dbpool.Migrations(o.Driver) {
+	for _, driver := range []string{"sqlite", "postgres", "sqlserver"} {
+		for i, m := range dbpool.Migrations(driver) {
 			if !strings.Contains(page, strings.TrimPrefix(m, "\n")) {
-				t.Errorf("the page does not have the DDL of version %d", i+1)
+				t.Errorf("the page does not have the DDL of version %d of %s", i+1, driver)
 			}
 		}
+	}
+	each(t, func(t *testing.T, d *database) {
+		o := d.fresh(t, dbpool.Options{})
 		s := runs(t, o).Store("emr")
 		mustWrite(t, s, onceOf(1, nil), onceOf(2, nil))
 		for _, table := range []string{"record", "exam", "observation", "attachment", "ingest_receipt"} {
