@@ -44,12 +44,13 @@ type dialect struct {
 	purge               string                           // deletes at most purgeBatch receipts that were first seen before ?, as a sink would write it
 	limited             func(query string, n int) string // an ordered query cut to n rows
 
-	mark      func(n int) string // placeholder number n, from 1
-	argument  func(v any) any    // gives a stored value the form for a statement of a sink's own; nil where any will do
-	variables int                // most arguments of one statement
-	operators bool               // brackets index arrays and : @ # may be operators; else brackets quote a name
-	barred    []string           // first words of statements that a sink may not run
-	reads     []string           // first words of statements that only read
+	mark      func(n int) string           // placeholder number n, from 1
+	argument  func(v any) any              // gives a stored value the form for a statement of a sink's own; nil where any will do
+	shown     func(kind string, v any) any // gives a value of a query, of the driver's name for a type, the form for a sink; nil where any will do
+	variables int                          // most arguments of one statement
+	operators bool                         // brackets index arrays and : @ # may be operators; else brackets quote a name
+	barred    []string                     // first words of statements that a sink may not run
+	reads     []string                     // first words of statements that only read
 	// bars is the first word for which a statement, or a query if it is for reading, must not be run, or "". nil is none.
 	bars    func(st *statement, reading bool) string
 	recalls []string // words of functions that tell what the last statement did

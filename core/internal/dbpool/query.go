@@ -116,6 +116,10 @@ func (d *dialect) readAll(ctx context.Context, stop context.CancelFunc, db *sql.
 	if res.Columns, err = rows.Columns(); err != nil {
 		return res, d.asked(ctx, st, err)
 	}
+	show, err := d.shows(rows)
+	if err != nil {
+		return res, d.asked(ctx, st, err)
+	}
 	size := 0
 	into := make([]any, len(res.Columns))
 	for rows.Next() {
@@ -128,9 +132,7 @@ func (d *dialect) readAll(ctx context.Context, stop context.CancelFunc, db *sql.
 		}
 		for i, v := range row {
 			size += sizeOf(v)
-			if t, ok := v.(time.Time); ok {
-				row[i] = t.UTC()
-			}
+			row[i] = show(i, v)
 		}
 		if len(res.Rows) == most || size > mostBytes {
 			stop() // else Close reads the rest
@@ -140,6 +142,22 @@ func (d *dialect) readAll(ctx context.Context, stop context.CancelFunc, db *sql.
 		res.Rows = append(res.Rows, row)
 	}
 	return res, d.asked(ctx, st, rows.Err())
+}
+
+// shows gives a function for the form of the values of a column: a time is in UTC, and what else the dialect says.
+func (d *dialect) shows(rows *sql.Rows) (func(i int, v any) any, error) {
+	if d.shown == nil {
+		return func(_ int, v any) any { return inUTC(v) }, nil
+	}
+	types, err := rows.ColumnTypes()
+	return func(i int, v any) any { return inUTC(d.shown(types[i].DatabaseTypeName(), v)) }, err
+}
+
+func inUTC(v any) any {
+	if t, ok := v.(time.Time); ok {
+		return t.UTC()
+	}
+	return v
 }
 
 // asked is the error of a query.

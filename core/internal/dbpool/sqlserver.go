@@ -70,6 +70,7 @@ func sqlserverDialect() *dialect {
 
 		mark:      func(n int) string { return "@p" + strconv.Itoa(n) },
 		argument:  sqlserverArgument,
+		shown:     sqlserverShown,
 		variables: sqlserverVariables,
 		bars:      sqlserverBars,
 		reads:     []string{"SELECT", "WITH"},
@@ -129,7 +130,10 @@ func sqlserverConfig(o *Options) (msdsn.Config, error) {
 			" a certificate that it names must be there")
 	}
 	cfg.DisableRetry = true // what was sent is sent again by the host alone, which knows what it was
-	cfg.LogFlags = 0
+	cfg.LogFlags = 0        // the driver would write statements and their values
+	if !sqlserverSays(cfg, msdsn.DialTimeout) && o.ConnectTimeout > 0 {
+		cfg.DialTimeout = o.ConnectTimeout
+	}
 	if !sqlserverSays(cfg, msdsn.AppName) {
 		cfg.AppName = "hostd"
 	}

@@ -331,6 +331,25 @@ func sqlserverArgument(v any) any {
 	return s
 }
 
+// sqlserverShown gives exact numbers and unique identifiers as text: the driver has the digits of the one and the bytes of
+// the other, which it does not tell from those of a varbinary.
+func sqlserverShown(kind string, v any) any {
+	b, ok := v.([]byte)
+	if !ok {
+		return v
+	}
+	switch kind {
+	case "DECIMAL", "NUMERIC", "MONEY", "SMALLMONEY":
+		return string(b)
+	case "UNIQUEIDENTIFIER":
+		var id mssql.UniqueIdentifier
+		if id.Scan(b) == nil {
+			return id.String()
+		}
+	}
+	return v
+}
+
 var sqlserverUUID = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
 
 func sqlserverFit(c *column, v any) (any, error) {

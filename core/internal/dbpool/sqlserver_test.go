@@ -3,6 +3,7 @@ package dbpool_test
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -239,4 +240,18 @@ func TestSQLServerErrorsOfAWrite(t *testing.T) {
 		refusal.Remove()
 	}
 	mustWrite(t, s, insertVisit("after"))
+}
+
+func TestAnswersOfSQLServer(t *testing.T) {
+	p := play(t, 130, tdstest.Config{})
+	at := time.Date(2026, 3, 2, 18, 30, 0, 1200, time.FixedZone("KST", 9*3600))
+	p.own = func(*tdstest.Session, tdstest.Request) tdstest.Reply {
+		return tdstest.Rows(tdstest.Columns("n int", "d decimal(8,2)", "id uniqueidentifier", "b varbinary(20)", "s nvarchar(20)", "at datetimeoffset(7)", "yes bit", "f float", "none int"),
+			[]any{7, "-12.50", "6b1f5c1e-0000-4000-8000-00000000000a", []byte("12.50"), "홍길동", at, true, 2.5, nil})
+	}
+	got := query(t, runs(t, p.options()).Store("emr"), "SELECT 1")[0]
+	want := []any{int64(7), "-12.50", "6B1F5C1E-0000-4000-8000-00000000000A", []byte("12.50"), "홍길동", at.UTC(), true, 2.5, nil}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %#v\nwant %#v", got, want)
+	}
 }
