@@ -74,7 +74,7 @@ func (s *store) cached(ctx context.Context, q sdk.Query, st *statement, args []a
 func stored(args []any) []any {
 	out := make([]any, len(args))
 	for i, a := range args {
-		out[i], _ = toStored(a) //nolint:errcheck // fill has refused what cannot be stored
+		out[i], _ = toStored(a) // fill has refused what cannot be stored
 	}
 	return out
 }

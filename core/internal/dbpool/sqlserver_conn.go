@@ -39,19 +39,21 @@ func (c sqlserverConn) PrepareContext(ctx context.Context, query string) (driver
 }
 
 // Ping is driver.Pinger's.
-func (c sqlserverConn) Ping(ctx context.Context) error { return ended(ctx, c.Conn.Ping(cancels{ctx})) }
+func (c sqlserverConn) Ping(ctx context.Context) error {
+	return ended(ctx, c.Conn.Ping(cancels{ctx})) //nolint:contextcheck // ctx is in it
+}
 
 type sqlserverStmt struct{ *mssql.Stmt }
 
 // ExecContext is driver.StmtExecContext's.
 func (s sqlserverStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
-	res, err := s.Stmt.ExecContext(cancels{ctx}, args)
+	res, err := s.Stmt.ExecContext(cancels{ctx}, args) //nolint:contextcheck // ctx is in it
 	return res, ended(ctx, err)
 }
 
 // QueryContext is driver.StmtQueryContext's.
 func (s sqlserverStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
-	rows, err := s.Stmt.QueryContext(cancels{ctx}, args)
+	rows, err := s.Stmt.QueryContext(cancels{ctx}, args) //nolint:contextcheck // ctx is in it
 	if err != nil {
 		return nil, ended(ctx, err)
 	}

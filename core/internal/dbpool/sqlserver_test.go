@@ -78,11 +78,13 @@ func TestSQLServerTexts(t *testing.T) {
 		want   string
 	}{
 		"insert": {
-			130, sdk.Insert{Table: "visit", Rows: []sdk.Row{{"chart": "a", "room": "1", "score": 1, "photo": []byte("x")}}},
+			130,
+			sdk.Insert{Table: "visit", Rows: []sdk.Row{{"chart": "a", "room": "1", "score": 1, "photo": []byte("x")}}},
 			`INSERT INTO "visit" ("chart","photo","room","score") SELECT j.c0,SUBSTRING(@p2, j.o1, j.l1),j.c2,j.c3 FROM (SELECT * FROM ` + visit + `) AS j ORDER BY j.n`,
 		},
 		"upsert": {
-			130, sdk.Upsert{Table: "visit", Key: []string{"chart"}, Rows: []sdk.Row{{"chart": "a", "room": "1", "score": 1, "photo": []byte("x")}}},
+			130,
+			sdk.Upsert{Table: "visit", Key: []string{"chart"}, Rows: []sdk.Row{{"chart": "a", "room": "1", "score": 1, "photo": []byte("x")}}},
 			`UPDATE t SET "photo"=SUBSTRING(@p2, j.o1, j.l1),"room"=j.c2,"score"=j.c3 FROM "visit" AS t WITH (UPDLOCK, HOLDLOCK) INNER JOIN ` +
 				`(SELECT *, ROW_NUMBER() OVER (PARTITION BY CONVERT(nvarchar(4000),c0 COLLATE Korean_Wansung_CI_AS) ORDER BY n DESC) AS turn FROM ` + visit + `) AS j` +
 				` ON j.turn=1 AND t."chart"=CONVERT(nvarchar(4000),j.c0 COLLATE Korean_Wansung_CI_AS); ` +
@@ -91,19 +93,22 @@ func TestSQLServerTexts(t *testing.T) {
 				` WHERE j.turn=1 AND NOT EXISTS (SELECT 1 FROM "visit" AS t WITH (UPDLOCK, HOLDLOCK) WHERE t."chart"=CONVERT(nvarchar(4000),j.c0 COLLATE Korean_Wansung_CI_AS)) ORDER BY j.n`,
 		},
 		"nothing but the key": {
-			130, sdk.Upsert{Table: "pair", Key: []string{"b", "a"}, Rows: []sdk.Row{{"a": "x", "b": 1}}},
+			130,
+			sdk.Upsert{Table: "pair", Key: []string{"b", "a"}, Rows: []sdk.Row{{"a": "x", "b": 1}}},
 			`INSERT INTO "pair" ("a","b") SELECT j.c0,j.c1 FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY c1,CONVERT(varchar(8000),c0 COLLATE Latin1_General_CI_AS) ORDER BY n DESC) AS turn` +
 				` FROM OPENJSON(@p1) WITH (n int, c0 nvarchar(max), c1 bigint)) AS j WHERE j.turn=1 AND NOT EXISTS` +
 				` (SELECT 1 FROM "pair" AS t WITH (UPDLOCK, HOLDLOCK) WHERE t."b"=j.c1 AND t."a"=CONVERT(varchar(8000),j.c0 COLLATE Latin1_General_CI_AS)) ORDER BY j.n`,
 		},
 		"letters that a code page may lack": {
-			130, sdk.Insert{Table: "visit", Rows: []sdk.Row{{"chart": "a", "room": "눈"}}},
+			130,
+			sdk.Insert{Table: "visit", Rows: []sdk.Row{{"chart": "a", "room": "눈"}}},
 			`IF EXISTS (SELECT 1 FROM OPENJSON(@p1) WITH (n int, c0 nvarchar(max), c1 nvarchar(max)) WHERE CONVERT(nvarchar(max),CONVERT(varchar(max),c1 COLLATE Korean_Wansung_CI_AS))` +
 				` COLLATE Latin1_General_100_BIN2 <> c1 COLLATE Latin1_General_100_BIN2) BEGIN; THROW 50421, N'room', 1; END; ` +
 				`INSERT INTO "visit" ("chart","room") SELECT j.c0,j.c1 FROM (SELECT * FROM OPENJSON(@p1) WITH (n int, c0 nvarchar(max), c1 nvarchar(max))) AS j ORDER BY j.n`,
 		},
 		"parameters": {
-			120, sdk.Insert{Table: "visit", Rows: []sdk.Row{{"chart": "a", "photo": []byte("x")}, {"chart": "b", "photo": nil}}},
+			120,
+			sdk.Insert{Table: "visit", Rows: []sdk.Row{{"chart": "a", "photo": []byte("x")}, {"chart": "b", "photo": nil}}},
 			`INSERT INTO "visit" ("chart","photo") SELECT j.c0,j.c1 FROM (SELECT * FROM (VALUES (0,CONVERT(nvarchar(max),@p1),CONVERT(varbinary(max),@p2)),` +
 				`(1,CONVERT(nvarchar(max),@p3),CONVERT(varbinary(max),@p4))) AS v (n,c0,c1)) AS j ORDER BY j.n`,
 		},
