@@ -67,15 +67,33 @@ type LogFile struct {
 
 // Database is the one database that sinks share through the host.
 type Database struct {
-	Driver string `yaml:"driver"` // sqlite
-	DSN    Secret `yaml:"dsn"`    // empty: the embedded database in data_dir
-	Pool   Pool   `yaml:"pool"`
+	Driver   string   `yaml:"driver"` // one of Drivers
+	DSN      Secret   `yaml:"dsn"`    // address and login of a server; empty for the embedded database in data_dir
+	Receipts Receipts `yaml:"receipts"`
+	Pool     Pool     `yaml:"pool"`
+}
+
+// Embedded says that the database is a file in data_dir, and no server.
+func (d *Database) Embedded() bool { return d.Driver == embedded }
+
+const embedded = "sqlite"
+
+// Drivers are the databases that this version knows, the embedded one first: those for which package dbpool has a
+// dialect.
+func Drivers() []string { return []string{embedded, "postgres"} }
+
+// allDrivers are those of the design.
+var allDrivers = []string{embedded, "postgres", "sqlserver"}
+
+// Receipts are the notes by which a record that comes again is known.
+type Receipts struct {
+	Keep time.Duration `yaml:"keep"` // longer than spool.keep; 24h to 175200h
 }
 
 // Pool bounds the connections to the database and every operation on them.
 type Pool struct {
 	MaxOpen          int           `yaml:"max_open"`          // 2 to 256
-	MaxIdle          int           `yaml:"max_idle"`          // 0 to max_open; max_open where it is not written
+	MaxIdle          int           `yaml:"max_idle"`          // 1 to max_open; max_open where it is not written
 	MaxLifetime      time.Duration `yaml:"max_lifetime"`      // of a connection, 1m to 24h
 	AcquireTimeout   time.Duration `yaml:"acquire_timeout"`   // wait for a connection, 10ms to 1m
 	OperationTimeout time.Duration `yaml:"operation_timeout"` // one operation on it, 100ms to 10m
@@ -184,7 +202,7 @@ func Default() *Config {
 			Level: "info", Format: "text",
 			File: LogFile{Path: "log/hostd.log", MaxSizeMB: 100, MaxBackups: 90, MaxAgeDays: 90, Compress: true},
 		},
-		Database: Database{Driver: "sqlite", Pool: Pool{
+		Database: Database{Driver: embedded, Receipts: Receipts{Keep: 400 * 24 * time.Hour}, Pool: Pool{
 			MaxOpen: 8, MaxIdle: 8, MaxLifetime: 30 * time.Minute,
 			AcquireTimeout: 2 * time.Second, OperationTimeout: 10 * time.Second, ConnectTimeout: 5 * time.Second,
 			SlowQuery: time.Second, Monitor: Monitor{Enabled: true, Interval: 10 * time.Second, WarnAt: 85},

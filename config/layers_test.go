@@ -70,7 +70,7 @@ environment: HOSTD_WORKER__SIZE: unknown key; did you mean HOSTD_WORKERS__SIZE?
 environment: workers.queue: must be 1 to 65536
 flags: admin.lsten: unknown key; did you mean admin.listen?
 flags: clinic: environment variable NONE is not set
-flags: database.dsn: has a plain password; write ${env:NAME} or ${file:path} in its place, or allow_plain_secrets: true
+flags: database.dsn: has a plain password; write ${env:NAME}, ${file:path} or, on Windows, ${dpapi:path} in its place, or allow_plain_secrets: true
 flags: sinks.0.name: unknown key
 flags: spool.keep: must be a time with its unit; write a unit, e.g. 1s
 missing.yaml: cannot be read: no such file`
@@ -84,7 +84,7 @@ missing.yaml: cannot be read: no such file`
 
 func TestReferencedVariableIsNoKey(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "hostd.yaml")
-	write(t, file, "database: {dsn: 'server=db;password=${env:HOSTD_DB_PASSWORD}'}\n")
+	write(t, file, "database: {driver: postgres, dsn: 'server=db;password=${env:HOSTD_DB_PASSWORD}'}\n")
 	c, err := config.Load(config.Options{Files: []string{file}, Env: []string{"HOSTD_DB_PASSWORD=" + hidden}})
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +96,7 @@ func TestReferencedVariableIsNoKey(t *testing.T) {
 
 // TestEnvironmentMayHoldSecrets holds that a password in the environment stands outside the files already, and is masked.
 func TestEnvironmentMayHoldSecrets(t *testing.T) {
-	c, err := config.Load(config.Options{Env: []string{"HOSTD_DATABASE__DSN=server=db;password=" + hidden}})
+	c, err := config.Load(config.Options{Env: []string{"HOSTD_DATABASE__DRIVER=postgres", "HOSTD_DATABASE__DSN=server=db;password=" + hidden}})
 	if err != nil {
 		t.Fatal(err)
 	}

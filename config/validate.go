@@ -123,9 +123,12 @@ func (v *checker) host() {
 	v.listen("admin.listen", c.Admin.Listen)
 }
 
+// longestKeep is the most of spool.keep.
+const longestKeep = 10 * 365 * 24 * time.Hour
+
 func (v *checker) spool() {
 	s := &v.c.Spool
-	v.span("spool.keep", s.Keep, 0, 10*365*24*time.Hour)
+	v.span("spool.keep", s.Keep, 0, longestKeep)
 	v.number("spool.keep_size_mb", s.KeepSizeMB, 0, 1<<24)
 	v.number("spool.max_size_mb", s.MaxSizeMB, 0, 1<<24)
 	v.number("spool.reserve_mb", s.ReserveMB, 0, 10240)
@@ -179,12 +182,37 @@ func (v *checker) logging() {
 
 func (v *checker) database() {
 	d := &v.c.Database
-	v.word("database.driver", d.Driver, []string{"sqlite"}, []string{"mssql", "postgres"})
-	v.plainPassword("database.dsn", d.DSN)
-	p := &d.Pool
+	v.word("database.driver", d.Driver, Drivers(), allDrivers)
+	v.dsn(d)
+	v.span("database.receipts.keep", d.Receipts.Keep, 24*time.Hour, 20*365*24*time.Hour)
+	if keep := v.c.Spool.Keep; d.Receipts.Keep <= keep && keep <= longestKeep {
+		v.fault("database.receipts.keep", "is not longer than spool.keep: what a replay brings back would be written twice", "write more than "+short(keep))
+	}
+	v.pool(&d.Pool)
+}
+
+// dsn holds that a server has an address, and the embedded database none.
+func (v *checker) dsn(d *Database) {
+	const key = "database.dsn"
+	switch {
+	case v.plainPassword(key, d.DSN), !slices.Contains(allDrivers, d.Driver): // has a fault already
+	case d.Embedded() && d.DSN != "":
+		v.fault(key, "is for a server, and driver is "+embedded+", the database that is embedded in hostd", "name the server's driver, or leave dsn out")
+	case !d.Embedded() && strings.TrimSpace(d.DSN.Reveal()) == "":
+		v.fault(key, "is missing: it says where the server is and how to log in", "write ${file:path}, ${env:NAME} or, on Windows, ${dpapi:path}, which have e.g. "+exampleDSN[d.Driver])
+	}
+}
+
+// exampleDSN is one for each server.
+var exampleDSN = map[string]string{
+	"postgres":  "postgres://USER:PASSWORD@HOST:5432/DATABASE",
+	"sqlserver": "sqlserver://USER:PASSWORD@HOST:1433?database=DATABASE",
+}
+
+func (v *checker) pool(p *Pool) {
 	v.number("database.pool.max_open", p.MaxOpen, 2, 256)
 	if p.MaxOpen >= 2 && p.MaxOpen <= 256 {
-		v.number("database.pool.max_idle", p.MaxIdle, 0, p.MaxOpen)
+		v.number("database.pool.max_idle", p.MaxIdle, 1, p.MaxOpen)
 		v.number("database.pool.per_sink", p.PerSink, 0, p.MaxOpen)
 	}
 	v.span("database.pool.max_lifetime", p.MaxLifetime, time.Minute, 24*time.Hour)
@@ -202,16 +230,16 @@ func (v *checker) database() {
 
 // Forms of a password in a data source name: a key with its value, and a URL's user part.
 var (
-	passwordKey = regexp.MustCompile(`(?i)(?:^|[;?&\s])(?:password|passwd|pwd)\s*=\s*([^;&\s]*)`)
+	passwordKey = regexp.MustCompile(`(?i)(?:^|[;?&\s])(?:password|sslpassword|passwd|pwd)\s*=\s*('[^']*'|"[^"]*"|[^;&\s]*)`)
 	passwordURL = regexp.MustCompile(`://[^/?#:@]*:(.*)@`)
 	reference   = regexp.MustCompile(`^\$\{(?:env|file|dpapi):[^}]+\}$`)
 )
 
 // plainPassword refuses a password that stands in a file or a flag. The environment is a place for secrets already.
-func (v *checker) plainPassword(key string, dsn Secret) {
+func (v *checker) plainPassword(key string, dsn Secret) (found bool) {
 	at := v.c.marks.at(key)
 	if v.c.AllowPlainSecrets || at.file == fromEnvironment {
-		return
+		return false
 	}
 	text := dsn.Reveal()
 	if at.raw != "" {
@@ -219,12 +247,13 @@ func (v *checker) plainPassword(key string, dsn Secret) {
 	}
 	for _, form := range []*regexp.Regexp{passwordKey, passwordURL} {
 		for _, m := range form.FindAllStringSubmatch(text, -1) {
-			if m[1] != "" && !reference.MatchString(m[1]) {
-				v.fault(key, "has a plain password", "write ${env:NAME} or ${file:path} in its place, or allow_plain_secrets: true")
-				return
+			if word := strings.Trim(m[1], `'"`); word != "" && !reference.MatchString(word) {
+				v.fault(key, "has a plain password", "write ${env:NAME}, ${file:path} or, on Windows, ${dpapi:path} in its place, or allow_plain_secrets: true")
+				return true
 			}
 		}
 	}
+	return false
 }
 
 // short writes a duration without its zero parts: 5m, not 5m0s.
