@@ -48,7 +48,7 @@ func (c *cli) examsCommand() *cobra.Command {
 	limit := 20
 	cmd := &cobra.Command{
 		Use:   "exams -c FILE",
-		Short: "the newest exams in the embedded database",
+		Short: "the newest exams in the database",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := c.load()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/hostd/hostd/config"
 	"github.com/hostd/hostd/core/internal/admin"
+	"github.com/hostd/hostd/core/internal/dbpool"
 	"github.com/hostd/hostd/core/internal/life"
 	"github.com/hostd/hostd/core/internal/logs"
 	"github.com/hostd/hostd/core/internal/supervise"
@@ -64,10 +65,20 @@ func Check(ctx context.Context, c *config.Config) (f Checked) {
 	add(p.checkSpool(c))
 	if running {
 		f.Notes = append(f.Notes, fmt.Sprintf("hostd runs with data_dir %s already: it has the lock, the port and the database, and that is no fault", p.data))
-	} else if c.Database.Driver == "sqlite" {
+	} else if c.Database.Embedded() {
 		add(checkDatabase(p.database))
 	}
+	add(p.checkServer(ctx, c))
 	return f
+}
+
+// checkServer is nil when the database is embedded, or its server lets the host in.
+func (p *places) checkServer(ctx context.Context, c *config.Config) error {
+	d := &c.Database
+	if d.Embedded() || d.DSN == "" || !slices.Contains(config.Drivers(), d.Driver) {
+		return nil // or a fault of the configuration, told as such
+	}
+	return Environment(dbpool.Probe(ctx, databaseOptions(c, p)))
 }
 
 // checkPort is nil when admin.listen can be had, or the host that runs with the same data folder has it.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hostd/hostd/config"
 	"github.com/hostd/hostd/core/internal/dbpool"
 	"github.com/hostd/hostd/core/internal/life"
 	"github.com/hostd/hostd/core/sdk"
@@ -17,8 +18,9 @@ import (
 // database opens the pool and keeps trying: a database that cannot be opened must not stop the intake, whose records
 // wait in the spool meanwhile.
 type database struct {
-	opt dbpool.Options
-	log *slog.Logger
+	opt      dbpool.Options
+	embedded bool // it is a file, which somebody may delete
+	log      *slog.Logger
 
 	mu   sync.Mutex
 	pool *dbpool.Pool // guarded by mu: nil while it cannot be opened
@@ -29,13 +31,21 @@ type database struct {
 var errNotOpenYet = errors.New("database is not open yet")
 
 func newDatabase(h *Host) *database {
-	p, log := &h.cfg.Database.Pool, h.logs.Logger("dbpool")
-	return &database{log: log, why: errNotOpenYet, opt: dbpool.Options{
-		Driver: h.cfg.Database.Driver, Path: h.places.database, MaxOpen: p.MaxOpen,
+	o := databaseOptions(h.cfg, &h.places)
+	o.Cache, o.Log = h.cache, h.logs.Logger("dbpool")
+	return &database{opt: o, embedded: h.cfg.Database.Embedded(), log: o.Log, why: errNotOpenYet}
+}
+
+// databaseOptions say where the database is, and within what bounds it is used.
+func databaseOptions(c *config.Config, places *places) dbpool.Options {
+	d, p := &c.Database, &c.Database.Pool
+	return dbpool.Options{
+		Driver: d.Driver, Path: places.database, DSN: d.DSN.Reveal(), ReceiptWindow: d.Receipts.Keep,
+		MaxOpen: p.MaxOpen, MaxIdle: p.MaxIdle, MaxLifetime: p.MaxLifetime, PerSink: p.PerSink,
 		AcquireTimeout: p.AcquireTimeout, OperationTimeout: p.OperationTimeout, ConnectTimeout: p.ConnectTimeout,
-		SlowQuery: p.SlowQuery, PerSink: p.PerSink, MonitorEnabled: p.Monitor.Enabled, MonitorInterval: p.Monitor.Interval,
-		WarnAt: float64(p.Monitor.WarnAt), QueryLog: p.QueryLog, Cache: h.cache, Log: log,
-	}}
+		SlowQuery: p.SlowQuery, QueryLog: p.QueryLog,
+		MonitorEnabled: p.Monitor.Enabled, MonitorInterval: p.Monitor.Interval, WarnAt: float64(p.Monitor.WarnAt) / 100,
+	}
 }
 
 // run opens the pool and runs it until ctx ends.
@@ -71,9 +81,12 @@ var errVanished = errors.New("the database file was deleted or exchanged while h
 // lookEvery is how often the database file is looked for under its name.
 const lookEvery = time.Second
 
-// hold runs the pool until ctx ends, it fails, or its file is not the one under its name any more: what is written then
-// would be gone with the closing.
+// hold runs the pool until ctx ends, it fails, or its file, where it is one, is not the one under its name any more: what
+// is written then would be gone with the closing.
 func (d *database) hold(ctx context.Context, pool *dbpool.Pool) error {
+	if !d.embedded {
+		return pool.Run(ctx)
+	}
 	opened, err := os.Stat(d.opt.Path)
 	if err != nil {
 		return errors.Join(errVanished, pool.Close())

@@ -64,13 +64,16 @@ type Exam struct {
 	Observations int       `json:"observations"`
 }
 
-// Exams reads the newest exams of the embedded database, at most limit, newest first. It works beside a running host.
+// Exams reads the newest exams of the database, at most limit, newest first. It works beside a running host.
 func Exams(ctx context.Context, c *config.Config, limit int) ([]Exam, error) {
 	p, err := newPlaces(c)
 	if err != nil {
 		return nil, err
 	}
-	r, err := dbpool.OpenReader(ctx, p.database)
+	pool := &c.Database.Pool
+	ctx, cancel := context.WithTimeout(ctx, pool.ConnectTimeout+pool.OperationTimeout)
+	defer cancel()
+	r, err := dbpool.OpenReaderOf(ctx, databaseOptions(c, &p))
 	if err != nil {
 		return nil, Environment(err)
 	}
