@@ -304,6 +304,11 @@ type receiver struct {
 // Open is wire.SinkHandler's.
 func (r *receiver) Open(context.Context, wire.OpenSink, sdk.Store, sdk.Cache) error { return nil }
 
+// Check is wire.SinkHandler's.
+func (r *receiver) Check(context.Context, wire.OpenSink, sdk.Store, sdk.Cache, sdk.Catalog) ([]sdk.Finding, error) {
+	return nil, nil
+}
+
 // Close is wire.SinkHandler's.
 func (r *receiver) Close(context.Context) error { return nil }
 

@@ -12,6 +12,7 @@ type Manifest struct {
 	Polled     bool      `json:"polled,omitempty"`      // device: Read is called when the schedule says so, instead of all the time
 	Every      string    `json:"every,omitempty"`       // polled device: the interval where the configuration names none, for example "2s"
 	Enroll     bool      `json:"enroll,omitempty"`      // device: may run without configuration
+	Checks     bool      `json:"checks,omitempty"`      // sink: it is a Checker, filled by serve
 	Settings   []Setting `json:"settings,omitempty"`    // filled by serve from the plugin's struct, see Describe
 }
 

@@ -56,6 +56,11 @@ func (d *device) Close(context.Context) error                   { return errors.
 // sink is a SinkHandler of funcs.
 type sink struct {
 	write func([]sdk.Record) error
+	check func(context.Context, OpenSink, sdk.Store, sdk.Catalog) ([]sdk.Finding, error)
+}
+
+func (s *sink) Check(ctx context.Context, o OpenSink, store sdk.Store, _ sdk.Cache, tables sdk.Catalog) ([]sdk.Finding, error) {
+	return s.check(ctx, o, store, tables)
 }
 
 func (s *sink) Open(context.Context, OpenSink, sdk.Store, sdk.Cache) error { return nil }

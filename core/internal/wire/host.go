@@ -9,6 +9,8 @@ import (
 
 	plugin "github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/hostd/hostd/core/internal/wire/pb"
 	"github.com/hostd/hostd/core/sdk"
@@ -113,17 +115,33 @@ type OpenSink struct {
 
 // OpenSink opens the sink.
 func (c *Conn) OpenSink(ctx context.Context, o OpenSink) error {
-	_, err := c.sink.Open(ctx, &pb.OpenSinkRequest{
+	_, err := c.sink.Open(ctx, openSinkTo(o))
+	return fromRPC(err)
+}
+
+func openSinkTo(o OpenSink) *pb.OpenSinkRequest {
+	return &pb.OpenSinkRequest{
 		Name: o.Name, Settings: o.Settings, StateDir: o.StateDir,
 		BlobDir: o.BlobDir, BrokerId: o.BrokerID, LogLevel: o.LogLevel,
-	})
-	return fromRPC(err)
+	}
 }
 
 // CloseSink closes the sink.
 func (c *Conn) CloseSink(ctx context.Context) error {
 	_, err := c.sink.Close(ctx, &pb.CloseRequest{})
 	return fromRPC(err)
+}
+
+// CheckSink asks a sink that is not open what it finds, on the BrokerID of ServeStore. One without the ability finds nothing.
+func (c *Conn) CheckSink(ctx context.Context, o OpenSink) ([]sdk.Finding, error) {
+	reply, err := c.sink.Check(ctx, openSinkTo(o))
+	if status.Code(err) == codes.Unimplemented {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fromRPC(err)
+	}
+	return findingsFrom(reply.GetFindings()), nil
 }
 
 // RunSink starts the stream of deliveries, which ends with ctx.
@@ -172,8 +190,8 @@ type RecordError struct {
 	Reason string
 }
 
-// ServeStore serves Store and Cache to this plugin, on the id for OpenSink, until the connection ends. The run
-// function blocks; the caller gives it a goroutine.
+// ServeStore serves Store and Cache to this plugin, on the id for OpenSink, until the connection ends; a store that is an
+// sdk.Catalog is one there, too. The run function blocks; the caller gives it a goroutine.
 func (c *Conn) ServeStore(store sdk.Store, cache sdk.Cache) (id uint32, run func()) {
 	id = c.broker.NextId()
 	return id, func() {

@@ -33,6 +33,8 @@ type SinkHandler interface {
 	Open(ctx context.Context, o OpenSink, store sdk.Store, cache sdk.Cache) error
 	// Write writes one batch.
 	Write(ctx context.Context, records []sdk.Record) error
+	// Check is called instead of all the others.
+	Check(ctx context.Context, o OpenSink, store sdk.Store, cache sdk.Cache, tables sdk.Catalog) ([]sdk.Finding, error)
 	Close(ctx context.Context) error
 }
 
@@ -100,22 +102,43 @@ type sinkServer struct {
 	pb.UnimplementedSinkServer
 	broker  *plugin.GRPCBroker
 	handler SinkHandler
-	conn    *grpc.ClientConn // to Store and Cache; made at the first Open, kept
+	conn    *grpc.ClientConn // to Store and Cache; made at the first Open or Check, kept
 }
 
 func (s *sinkServer) Open(ctx context.Context, r *pb.OpenSinkRequest) (*pb.OpenReply, error) {
+	store, cache, err := s.dial(r.GetBrokerId())
+	if err != nil {
+		return nil, err
+	}
+	return &pb.OpenReply{}, s.handler.Open(ctx, openSinkFrom(r), store, cache)
+}
+
+func (s *sinkServer) Check(ctx context.Context, r *pb.OpenSinkRequest) (*pb.CheckReply, error) {
+	store, cache, err := s.dial(r.GetBrokerId())
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.handler.Check(ctx, openSinkFrom(r), store, cache, store)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.CheckReply{Findings: findingsTo(found)}, nil
+}
+
+// dial connects to the host's Store and Cache, once.
+func (s *sinkServer) dial(broker uint32) (*storeClient, *cacheClient, error) {
 	if s.conn == nil {
-		conn, err := s.broker.DialWithOptions(r.GetBrokerId(), DialOptions()...)
+		conn, err := s.broker.DialWithOptions(broker, DialOptions()...)
 		if err != nil {
-			return nil, fmt.Errorf("dial store: %w", err)
+			return nil, nil, fmt.Errorf("dial store: %w", err)
 		}
 		s.conn = conn
 	}
-	return &pb.OpenReply{}, s.handler.Open(ctx, OpenSink{
-		Name: r.GetName(), Settings: r.GetSettings(), StateDir: r.GetStateDir(),
-		BlobDir: r.GetBlobDir(), LogLevel: r.GetLogLevel(),
-	},
-		&storeClient{c: pb.NewStoreClient(s.conn)}, &cacheClient{c: pb.NewCacheClient(s.conn)})
+	return &storeClient{c: pb.NewStoreClient(s.conn)}, &cacheClient{c: pb.NewCacheClient(s.conn)}, nil
+}
+
+func openSinkFrom(r *pb.OpenSinkRequest) OpenSink {
+	return OpenSink{Name: r.GetName(), Settings: r.GetSettings(), StateDir: r.GetStateDir(), BlobDir: r.GetBlobDir(), LogLevel: r.GetLogLevel()}
 }
 
 func (s *sinkServer) Close(ctx context.Context, _ *pb.CloseRequest) (*pb.CloseReply, error) {

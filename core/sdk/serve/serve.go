@@ -46,6 +46,7 @@ func Device(d sdk.Device, m sdk.Manifest) {
 // Sink runs a sink plugin; it is all that its main does, and it does not return.
 func Sink(s sdk.Sink, m sdk.Manifest) {
 	m.Role = sdk.RoleSink
+	_, m.Checks = s.(sdk.Checker)
 	out := start(&m, s)
 	h := &sinkHandler{sink: s, log: out}
 	serve(m, func(b *plugin.GRPCBroker, srv *grpc.Server) { wire.RegisterSink(srv, b, m, h) }, h.Close)

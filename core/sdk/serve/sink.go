@@ -32,15 +32,33 @@ func (h *sinkHandler) Open(ctx context.Context, o wire.OpenSink, store sdk.Store
 		return fmt.Errorf("close before open: %w", err)
 	}
 	h.log.setLevel(o.LogLevel)
-	env := sdk.SinkEnv{
-		Name: o.Name, Settings: sdk.NewSettings(o.Settings), StateDir: o.StateDir, Log: h.log.logger,
-		Store: store, Cache: cache, Blob: blobs(o.BlobDir),
-	}
 	h.open = true
-	if err := h.sink.Open(ctx, env); err != nil {
+	if err := h.sink.Open(ctx, h.env(o, store, cache)); err != nil {
 		return errors.Join(err, h.closeLocked(ctx))
 	}
 	return nil
+}
+
+func (h *sinkHandler) env(o wire.OpenSink, store sdk.Store, cache sdk.Cache) sdk.SinkEnv {
+	return sdk.SinkEnv{
+		Name: o.Name, Settings: sdk.NewSettings(o.Settings), StateDir: o.StateDir, Log: h.log.logger,
+		Store: store, Cache: cache, Blob: blobs(o.BlobDir),
+	}
+}
+
+// Check is the host's call, in place of all others. A sink that is no Checker finds nothing.
+func (h *sinkHandler) Check(ctx context.Context, o wire.OpenSink, store sdk.Store, cache sdk.Cache, tables sdk.Catalog) ([]sdk.Finding, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c, ok := h.sink.(sdk.Checker)
+	if !ok {
+		return nil, nil
+	}
+	if h.open {
+		return nil, errors.New("a sink that is open is not checked")
+	}
+	h.log.setLevel(o.LogLevel)
+	return c.Check(ctx, h.env(o, store, cache), tables)
 }
 
 // Write is one batch of the host's.

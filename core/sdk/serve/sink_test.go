@@ -156,3 +156,30 @@ func TestLogLines(t *testing.T) {
 		t.Errorf("%v", lines)
 	}
 }
+
+// inspector is a shelf that can be checked.
+type inspector struct{ shelf }
+
+func (s *inspector) Check(_ context.Context, env sdk.SinkEnv, _ sdk.Catalog) ([]sdk.Finding, error) {
+	s.write("check %s", env.Name)
+	return []sdk.Finding{{Text: "no table"}}, nil
+}
+
+// TestCheck is for those that have the ability, and not for what is open.
+func TestCheck(t *testing.T) {
+	plain := &sinkHandler{sink: &shelf{}, log: newLogOutput(io.Discard)}
+	if found, err := plain.Check(t.Context(), wire.OpenSink{Name: "a"}, nil, nil, nil); len(found) != 0 || err != nil {
+		t.Errorf("a sink without the ability: %v, %v", found, err)
+	}
+	s := &inspector{}
+	h := &sinkHandler{sink: s, log: newLogOutput(io.Discard)}
+	if found, err := h.Check(t.Context(), wire.OpenSink{Name: "b"}, nil, nil, nil); len(found) != 1 || err != nil {
+		t.Errorf("found %v, %v", found, err)
+	}
+	if err := h.Open(t.Context(), wire.OpenSink{Name: "b"}, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Check(t.Context(), wire.OpenSink{Name: "b"}, nil, nil, nil); err == nil {
+		t.Error("an open sink was checked")
+	}
+}

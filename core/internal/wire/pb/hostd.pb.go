@@ -124,7 +124,8 @@ func (*DescribeRequest) Descriptor() ([]byte, []int) {
 
 type DescribeReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The manifest as JSON: name, version, role, speaks, identity, loss_window, window, polled, every, enroll, settings.
+	// The manifest as JSON: name, version, role, speaks, identity, loss_window, window, polled, every, enroll,
+	// checks, settings.
 	Manifest      []byte `protobuf:"bytes,1,opt,name=manifest,proto3" json:"manifest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -515,6 +516,119 @@ func (*OpenReply) Descriptor() ([]byte, []int) {
 	return file_hostd_proto_rawDescGZIP(), []int{8}
 }
 
+type CheckReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Findings      []*Finding             `protobuf:"bytes,1,rep,name=findings,proto3" json:"findings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckReply) Reset() {
+	*x = CheckReply{}
+	mi := &file_hostd_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckReply) ProtoMessage() {}
+
+func (x *CheckReply) ProtoReflect() protoreflect.Message {
+	mi := &file_hostd_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckReply.ProtoReflect.Descriptor instead.
+func (*CheckReply) Descriptor() ([]byte, []int) {
+	return file_hostd_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *CheckReply) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+// Finding is one thing that a Check has found.
+type Finding struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Severity      string                 `protobuf:"bytes,1,opt,name=severity,proto3" json:"severity,omitempty"` // fault: records will not be stored; note: worth a word
+	Setting       string                 `protobuf:"bytes,2,opt,name=setting,proto3" json:"setting,omitempty"`   // path of the setting that it is about, such as tables[1].columns.EYE; empty: all of them
+	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`         // one sentence; no patient data
+	Proposal      string                 `protobuf:"bytes,4,opt,name=proposal,proto3" json:"proposal,omitempty"` // what would mend it, such as a CREATE TABLE; for a person to read and to run or not
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_hostd_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_hostd_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Finding.ProtoReflect.Descriptor instead.
+func (*Finding) Descriptor() ([]byte, []int) {
+	return file_hostd_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Finding) GetSeverity() string {
+	if x != nil {
+		return x.Severity
+	}
+	return ""
+}
+
+func (x *Finding) GetSetting() string {
+	if x != nil {
+		return x.Setting
+	}
+	return ""
+}
+
+func (x *Finding) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Finding) GetProposal() string {
+	if x != nil {
+		return x.Proposal
+	}
+	return ""
+}
+
 // Batch goes up from a device and down to a sink.
 type Batch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -530,7 +644,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_hostd_proto_msgTypes[9]
+	mi := &file_hostd_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -542,7 +656,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[9]
+	mi := &file_hostd_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -555,7 +669,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{9}
+	return file_hostd_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Batch) GetNumber() uint64 {
@@ -613,7 +727,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_hostd_proto_msgTypes[10]
+	mi := &file_hostd_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -625,7 +739,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[10]
+	mi := &file_hostd_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -638,7 +752,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{10}
+	return file_hostd_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Answer) GetAck() uint64 {
@@ -682,7 +796,7 @@ type Outcome struct {
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_hostd_proto_msgTypes[11]
+	mi := &file_hostd_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -694,7 +808,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[11]
+	mi := &file_hostd_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -707,7 +821,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{11}
+	return file_hostd_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Outcome) GetNumber() uint64 {
@@ -748,7 +862,7 @@ type RecordError struct {
 
 func (x *RecordError) Reset() {
 	*x = RecordError{}
-	mi := &file_hostd_proto_msgTypes[12]
+	mi := &file_hostd_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -760,7 +874,7 @@ func (x *RecordError) String() string {
 func (*RecordError) ProtoMessage() {}
 
 func (x *RecordError) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[12]
+	mi := &file_hostd_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -773,7 +887,7 @@ func (x *RecordError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordError.ProtoReflect.Descriptor instead.
 func (*RecordError) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{12}
+	return file_hostd_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RecordError) GetIndex() uint32 {
@@ -814,7 +928,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_hostd_proto_msgTypes[13]
+	mi := &file_hostd_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -826,7 +940,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[13]
+	mi := &file_hostd_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -839,7 +953,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{13}
+	return file_hostd_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Record) GetId() string {
@@ -968,7 +1082,7 @@ type Attachment struct {
 
 func (x *Attachment) Reset() {
 	*x = Attachment{}
-	mi := &file_hostd_proto_msgTypes[14]
+	mi := &file_hostd_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -980,7 +1094,7 @@ func (x *Attachment) String() string {
 func (*Attachment) ProtoMessage() {}
 
 func (x *Attachment) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[14]
+	mi := &file_hostd_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -993,7 +1107,7 @@ func (x *Attachment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attachment.ProtoReflect.Descriptor instead.
 func (*Attachment) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{14}
+	return file_hostd_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Attachment) GetName() string {
@@ -1056,7 +1170,7 @@ type Value struct {
 
 func (x *Value) Reset() {
 	*x = Value{}
-	mi := &file_hostd_proto_msgTypes[15]
+	mi := &file_hostd_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1068,7 +1182,7 @@ func (x *Value) String() string {
 func (*Value) ProtoMessage() {}
 
 func (x *Value) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[15]
+	mi := &file_hostd_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1081,7 +1195,7 @@ func (x *Value) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Value.ProtoReflect.Descriptor instead.
 func (*Value) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{15}
+	return file_hostd_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Value) GetKind() isValue_Kind {
@@ -1209,7 +1323,7 @@ type Row struct {
 
 func (x *Row) Reset() {
 	*x = Row{}
-	mi := &file_hostd_proto_msgTypes[16]
+	mi := &file_hostd_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1221,7 +1335,7 @@ func (x *Row) String() string {
 func (*Row) ProtoMessage() {}
 
 func (x *Row) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[16]
+	mi := &file_hostd_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1234,7 +1348,7 @@ func (x *Row) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Row.ProtoReflect.Descriptor instead.
 func (*Row) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{16}
+	return file_hostd_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Row) GetValues() []*Value {
@@ -1256,7 +1370,7 @@ type Rows struct {
 
 func (x *Rows) Reset() {
 	*x = Rows{}
-	mi := &file_hostd_proto_msgTypes[17]
+	mi := &file_hostd_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1268,7 +1382,7 @@ func (x *Rows) String() string {
 func (*Rows) ProtoMessage() {}
 
 func (x *Rows) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[17]
+	mi := &file_hostd_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1281,7 +1395,7 @@ func (x *Rows) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rows.ProtoReflect.Descriptor instead.
 func (*Rows) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{17}
+	return file_hostd_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Rows) GetTable() string {
@@ -1323,7 +1437,7 @@ type Exec struct {
 
 func (x *Exec) Reset() {
 	*x = Exec{}
-	mi := &file_hostd_proto_msgTypes[18]
+	mi := &file_hostd_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1335,7 +1449,7 @@ func (x *Exec) String() string {
 func (*Exec) ProtoMessage() {}
 
 func (x *Exec) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[18]
+	mi := &file_hostd_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1348,7 +1462,7 @@ func (x *Exec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exec.ProtoReflect.Descriptor instead.
 func (*Exec) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{18}
+	return file_hostd_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Exec) GetSql() string {
@@ -1385,7 +1499,7 @@ type Once struct {
 
 func (x *Once) Reset() {
 	*x = Once{}
-	mi := &file_hostd_proto_msgTypes[19]
+	mi := &file_hostd_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1397,7 +1511,7 @@ func (x *Once) String() string {
 func (*Once) ProtoMessage() {}
 
 func (x *Once) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[19]
+	mi := &file_hostd_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1410,7 +1524,7 @@ func (x *Once) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Once.ProtoReflect.Descriptor instead.
 func (*Once) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{19}
+	return file_hostd_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Once) GetSource() string {
@@ -1463,7 +1577,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_hostd_proto_msgTypes[20]
+	mi := &file_hostd_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1475,7 +1589,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[20]
+	mi := &file_hostd_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1488,7 +1602,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{20}
+	return file_hostd_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Change) GetKind() isChange_Kind {
@@ -1573,7 +1687,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_hostd_proto_msgTypes[21]
+	mi := &file_hostd_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1585,7 +1699,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[21]
+	mi := &file_hostd_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1598,7 +1712,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{21}
+	return file_hostd_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Failure) GetText() string {
@@ -1631,7 +1745,7 @@ type WriteRequest struct {
 
 func (x *WriteRequest) Reset() {
 	*x = WriteRequest{}
-	mi := &file_hostd_proto_msgTypes[22]
+	mi := &file_hostd_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1643,7 +1757,7 @@ func (x *WriteRequest) String() string {
 func (*WriteRequest) ProtoMessage() {}
 
 func (x *WriteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[22]
+	mi := &file_hostd_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1656,7 +1770,7 @@ func (x *WriteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteRequest.ProtoReflect.Descriptor instead.
 func (*WriteRequest) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{22}
+	return file_hostd_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WriteRequest) GetChanges() []*Change {
@@ -1676,7 +1790,7 @@ type Changed struct {
 
 func (x *Changed) Reset() {
 	*x = Changed{}
-	mi := &file_hostd_proto_msgTypes[23]
+	mi := &file_hostd_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1688,7 +1802,7 @@ func (x *Changed) String() string {
 func (*Changed) ProtoMessage() {}
 
 func (x *Changed) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[23]
+	mi := &file_hostd_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1701,7 +1815,7 @@ func (x *Changed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Changed.ProtoReflect.Descriptor instead.
 func (*Changed) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{23}
+	return file_hostd_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Changed) GetOutcome() uint32 {
@@ -1728,7 +1842,7 @@ type WriteReply struct {
 
 func (x *WriteReply) Reset() {
 	*x = WriteReply{}
-	mi := &file_hostd_proto_msgTypes[24]
+	mi := &file_hostd_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1740,7 +1854,7 @@ func (x *WriteReply) String() string {
 func (*WriteReply) ProtoMessage() {}
 
 func (x *WriteReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[24]
+	mi := &file_hostd_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1753,7 +1867,7 @@ func (x *WriteReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteReply.ProtoReflect.Descriptor instead.
 func (*WriteReply) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{24}
+	return file_hostd_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WriteReply) GetChanged() []*Changed {
@@ -1783,7 +1897,7 @@ type QueryRequest struct {
 
 func (x *QueryRequest) Reset() {
 	*x = QueryRequest{}
-	mi := &file_hostd_proto_msgTypes[25]
+	mi := &file_hostd_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1795,7 +1909,7 @@ func (x *QueryRequest) String() string {
 func (*QueryRequest) ProtoMessage() {}
 
 func (x *QueryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[25]
+	mi := &file_hostd_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1808,7 +1922,7 @@ func (x *QueryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryRequest.ProtoReflect.Descriptor instead.
 func (*QueryRequest) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{25}
+	return file_hostd_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *QueryRequest) GetSql() string {
@@ -1858,7 +1972,7 @@ type QueryReply struct {
 
 func (x *QueryReply) Reset() {
 	*x = QueryReply{}
-	mi := &file_hostd_proto_msgTypes[26]
+	mi := &file_hostd_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1870,7 +1984,7 @@ func (x *QueryReply) String() string {
 func (*QueryReply) ProtoMessage() {}
 
 func (x *QueryReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[26]
+	mi := &file_hostd_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1883,7 +1997,7 @@ func (x *QueryReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueryReply.ProtoReflect.Descriptor instead.
 func (*QueryReply) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{26}
+	return file_hostd_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *QueryReply) GetColumns() []string {
@@ -1914,6 +2028,254 @@ func (x *QueryReply) GetFailure() *Failure {
 	return nil
 }
 
+type TableRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TableRequest) Reset() {
+	*x = TableRequest{}
+	mi := &file_hostd_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TableRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TableRequest) ProtoMessage() {}
+
+func (x *TableRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hostd_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TableRequest.ProtoReflect.Descriptor instead.
+func (*TableRequest) Descriptor() ([]byte, []int) {
+	return file_hostd_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *TableRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type TableReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Database      string                 `protobuf:"bytes,1,opt,name=database,proto3" json:"database,omitempty"` // sqlite, postgres or sqlserver
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`         // as the database spells it; empty: there is no such table
+	Near          string                 `protobuf:"bytes,3,opt,name=near,proto3" json:"near,omitempty"`         // then: the table with the most similar name, or empty
+	Columns       []*Column              `protobuf:"bytes,4,rep,name=columns,proto3" json:"columns,omitempty"`
+	Keys          []*Key                 `protobuf:"bytes,5,rep,name=keys,proto3" json:"keys,omitempty"`       // the primary key, and each unique index by which an upsert finds a row
+	Failure       *Failure               `protobuf:"bytes,6,opt,name=failure,proto3" json:"failure,omitempty"` // set: it could not be found out
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TableReply) Reset() {
+	*x = TableReply{}
+	mi := &file_hostd_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TableReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TableReply) ProtoMessage() {}
+
+func (x *TableReply) ProtoReflect() protoreflect.Message {
+	mi := &file_hostd_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TableReply.ProtoReflect.Descriptor instead.
+func (*TableReply) Descriptor() ([]byte, []int) {
+	return file_hostd_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *TableReply) GetDatabase() string {
+	if x != nil {
+		return x.Database
+	}
+	return ""
+}
+
+func (x *TableReply) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TableReply) GetNear() string {
+	if x != nil {
+		return x.Near
+	}
+	return ""
+}
+
+func (x *TableReply) GetColumns() []*Column {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
+func (x *TableReply) GetKeys() []*Key {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *TableReply) GetFailure() *Failure {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+type Column struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Type          string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`                             // as the database calls it
+	MaxLength     int32                  `protobuf:"varint,3,opt,name=max_length,json=maxLength,proto3" json:"max_length,omitempty"` // longest text in letters; 0: any
+	Nullable      bool                   `protobuf:"varint,4,opt,name=nullable,proto3" json:"nullable,omitempty"`
+	Filled        bool                   `protobuf:"varint,5,opt,name=filled,proto3" json:"filled,omitempty"` // it gets a value where a row has none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Column) Reset() {
+	*x = Column{}
+	mi := &file_hostd_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Column) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Column) ProtoMessage() {}
+
+func (x *Column) ProtoReflect() protoreflect.Message {
+	mi := &file_hostd_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Column.ProtoReflect.Descriptor instead.
+func (*Column) Descriptor() ([]byte, []int) {
+	return file_hostd_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Column) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Column) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Column) GetMaxLength() int32 {
+	if x != nil {
+		return x.MaxLength
+	}
+	return 0
+}
+
+func (x *Column) GetNullable() bool {
+	if x != nil {
+		return x.Nullable
+	}
+	return false
+}
+
+func (x *Column) GetFilled() bool {
+	if x != nil {
+		return x.Filled
+	}
+	return false
+}
+
+type Key struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Columns       []string               `protobuf:"bytes,1,rep,name=columns,proto3" json:"columns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Key) Reset() {
+	*x = Key{}
+	mi := &file_hostd_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Key) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Key) ProtoMessage() {}
+
+func (x *Key) ProtoReflect() protoreflect.Message {
+	mi := &file_hostd_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Key.ProtoReflect.Descriptor instead.
+func (*Key) Descriptor() ([]byte, []int) {
+	return file_hostd_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Key) GetColumns() []string {
+	if x != nil {
+		return x.Columns
+	}
+	return nil
+}
+
 type CacheGetRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -1923,7 +2285,7 @@ type CacheGetRequest struct {
 
 func (x *CacheGetRequest) Reset() {
 	*x = CacheGetRequest{}
-	mi := &file_hostd_proto_msgTypes[27]
+	mi := &file_hostd_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1935,7 +2297,7 @@ func (x *CacheGetRequest) String() string {
 func (*CacheGetRequest) ProtoMessage() {}
 
 func (x *CacheGetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[27]
+	mi := &file_hostd_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1948,7 +2310,7 @@ func (x *CacheGetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CacheGetRequest.ProtoReflect.Descriptor instead.
 func (*CacheGetRequest) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{27}
+	return file_hostd_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CacheGetRequest) GetKey() string {
@@ -1968,7 +2330,7 @@ type CacheGetReply struct {
 
 func (x *CacheGetReply) Reset() {
 	*x = CacheGetReply{}
-	mi := &file_hostd_proto_msgTypes[28]
+	mi := &file_hostd_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1980,7 +2342,7 @@ func (x *CacheGetReply) String() string {
 func (*CacheGetReply) ProtoMessage() {}
 
 func (x *CacheGetReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[28]
+	mi := &file_hostd_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1993,7 +2355,7 @@ func (x *CacheGetReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CacheGetReply.ProtoReflect.Descriptor instead.
 func (*CacheGetReply) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{28}
+	return file_hostd_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CacheGetReply) GetFound() bool {
@@ -2021,7 +2383,7 @@ type CachePutRequest struct {
 
 func (x *CachePutRequest) Reset() {
 	*x = CachePutRequest{}
-	mi := &file_hostd_proto_msgTypes[29]
+	mi := &file_hostd_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2033,7 +2395,7 @@ func (x *CachePutRequest) String() string {
 func (*CachePutRequest) ProtoMessage() {}
 
 func (x *CachePutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[29]
+	mi := &file_hostd_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2046,7 +2408,7 @@ func (x *CachePutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CachePutRequest.ProtoReflect.Descriptor instead.
 func (*CachePutRequest) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{29}
+	return file_hostd_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CachePutRequest) GetKey() string {
@@ -2078,7 +2440,7 @@ type CachePutReply struct {
 
 func (x *CachePutReply) Reset() {
 	*x = CachePutReply{}
-	mi := &file_hostd_proto_msgTypes[30]
+	mi := &file_hostd_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2090,7 +2452,7 @@ func (x *CachePutReply) String() string {
 func (*CachePutReply) ProtoMessage() {}
 
 func (x *CachePutReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[30]
+	mi := &file_hostd_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2103,7 +2465,7 @@ func (x *CachePutReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CachePutReply.ProtoReflect.Descriptor instead.
 func (*CachePutReply) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{30}
+	return file_hostd_proto_rawDescGZIP(), []int{36}
 }
 
 type CacheDropRequest struct {
@@ -2115,7 +2477,7 @@ type CacheDropRequest struct {
 
 func (x *CacheDropRequest) Reset() {
 	*x = CacheDropRequest{}
-	mi := &file_hostd_proto_msgTypes[31]
+	mi := &file_hostd_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2127,7 +2489,7 @@ func (x *CacheDropRequest) String() string {
 func (*CacheDropRequest) ProtoMessage() {}
 
 func (x *CacheDropRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[31]
+	mi := &file_hostd_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2140,7 +2502,7 @@ func (x *CacheDropRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CacheDropRequest.ProtoReflect.Descriptor instead.
 func (*CacheDropRequest) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{31}
+	return file_hostd_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CacheDropRequest) GetKey() string {
@@ -2158,7 +2520,7 @@ type CacheDropReply struct {
 
 func (x *CacheDropReply) Reset() {
 	*x = CacheDropReply{}
-	mi := &file_hostd_proto_msgTypes[32]
+	mi := &file_hostd_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2170,7 +2532,7 @@ func (x *CacheDropReply) String() string {
 func (*CacheDropReply) ProtoMessage() {}
 
 func (x *CacheDropReply) ProtoReflect() protoreflect.Message {
-	mi := &file_hostd_proto_msgTypes[32]
+	mi := &file_hostd_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2183,7 +2545,7 @@ func (x *CacheDropReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CacheDropReply.ProtoReflect.Descriptor instead.
 func (*CacheDropReply) Descriptor() ([]byte, []int) {
-	return file_hostd_proto_rawDescGZIP(), []int{32}
+	return file_hostd_proto_rawDescGZIP(), []int{38}
 }
 
 var File_hostd_proto protoreflect.FileDescriptor
@@ -2214,7 +2576,15 @@ const file_hostd_proto_rawDesc = "" +
 	"\bblob_dir\x18\x04 \x01(\tR\ablobDir\x12\x1b\n" +
 	"\tbroker_id\x18\x05 \x01(\rR\bbrokerId\x12\x1b\n" +
 	"\tlog_level\x18\x06 \x01(\tR\blogLevel\"\v\n" +
-	"\tOpenReply\"\x9d\x01\n" +
+	"\tOpenReply\";\n" +
+	"\n" +
+	"CheckReply\x12-\n" +
+	"\bfindings\x18\x01 \x03(\v2\x11.hostd.v1.FindingR\bfindings\"o\n" +
+	"\aFinding\x12\x1a\n" +
+	"\bseverity\x18\x01 \x01(\tR\bseverity\x12\x18\n" +
+	"\asetting\x18\x02 \x01(\tR\asetting\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x1a\n" +
+	"\bproposal\x18\x04 \x01(\tR\bproposal\"\x9d\x01\n" +
 	"\x05Batch\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x12\n" +
 	"\x04next\x18\x02 \x01(\fR\x04next\x12*\n" +
@@ -2324,7 +2694,26 @@ const file_hostd_proto_rawDesc = "" +
 	"\acolumns\x18\x01 \x03(\tR\acolumns\x12!\n" +
 	"\x04rows\x18\x02 \x03(\v2\r.hostd.v1.RowR\x04rows\x12\x16\n" +
 	"\x06cached\x18\x03 \x01(\bR\x06cached\x12+\n" +
-	"\afailure\x18\x04 \x01(\v2\x11.hostd.v1.FailureR\afailure\"#\n" +
+	"\afailure\x18\x04 \x01(\v2\x11.hostd.v1.FailureR\afailure\"\"\n" +
+	"\fTableRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xcc\x01\n" +
+	"\n" +
+	"TableReply\x12\x1a\n" +
+	"\bdatabase\x18\x01 \x01(\tR\bdatabase\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04near\x18\x03 \x01(\tR\x04near\x12*\n" +
+	"\acolumns\x18\x04 \x03(\v2\x10.hostd.v1.ColumnR\acolumns\x12!\n" +
+	"\x04keys\x18\x05 \x03(\v2\r.hostd.v1.KeyR\x04keys\x12+\n" +
+	"\afailure\x18\x06 \x01(\v2\x11.hostd.v1.FailureR\afailure\"\x83\x01\n" +
+	"\x06Column\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x1d\n" +
+	"\n" +
+	"max_length\x18\x03 \x01(\x05R\tmaxLength\x12\x1a\n" +
+	"\bnullable\x18\x04 \x01(\bR\bnullable\x12\x16\n" +
+	"\x06filled\x18\x05 \x01(\bR\x06filled\"\x1f\n" +
+	"\x03Key\x12\x18\n" +
+	"\acolumns\x18\x01 \x03(\tR\acolumns\"#\n" +
 	"\x0fCacheGetRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\";\n" +
 	"\rCacheGetReply\x12\x14\n" +
@@ -2352,14 +2741,16 @@ const file_hostd_proto_rawDesc = "" +
 	"\x06Device\x128\n" +
 	"\x04Open\x12\x1b.hostd.v1.OpenDeviceRequest\x1a\x13.hostd.v1.OpenReply\x12,\n" +
 	"\x03Run\x12\x10.hostd.v1.Answer\x1a\x0f.hostd.v1.Batch(\x010\x01\x125\n" +
-	"\x05Close\x12\x16.hostd.v1.CloseRequest\x1a\x14.hostd.v1.CloseReply2\xa4\x01\n" +
+	"\x05Close\x12\x16.hostd.v1.CloseRequest\x1a\x14.hostd.v1.CloseReply2\xde\x01\n" +
 	"\x04Sink\x126\n" +
 	"\x04Open\x12\x19.hostd.v1.OpenSinkRequest\x1a\x13.hostd.v1.OpenReply\x12-\n" +
 	"\x03Run\x12\x0f.hostd.v1.Batch\x1a\x11.hostd.v1.Outcome(\x010\x01\x125\n" +
-	"\x05Close\x12\x16.hostd.v1.CloseRequest\x1a\x14.hostd.v1.CloseReply2u\n" +
+	"\x05Close\x12\x16.hostd.v1.CloseRequest\x1a\x14.hostd.v1.CloseReply\x128\n" +
+	"\x05Check\x12\x19.hostd.v1.OpenSinkRequest\x1a\x14.hostd.v1.CheckReply2\xaf\x01\n" +
 	"\x05Store\x125\n" +
 	"\x05Write\x12\x16.hostd.v1.WriteRequest\x1a\x14.hostd.v1.WriteReply\x125\n" +
-	"\x05Query\x12\x16.hostd.v1.QueryRequest\x1a\x14.hostd.v1.QueryReply2\xbb\x01\n" +
+	"\x05Query\x12\x16.hostd.v1.QueryRequest\x1a\x14.hostd.v1.QueryReply\x128\n" +
+	"\bDescribe\x12\x16.hostd.v1.TableRequest\x1a\x14.hostd.v1.TableReply2\xbb\x01\n" +
 	"\x05Cache\x129\n" +
 	"\x03Get\x12\x19.hostd.v1.CacheGetRequest\x1a\x17.hostd.v1.CacheGetReply\x129\n" +
 	"\x03Put\x12\x19.hostd.v1.CachePutRequest\x1a\x17.hostd.v1.CachePutReply\x12<\n" +
@@ -2378,7 +2769,7 @@ func file_hostd_proto_rawDescGZIP() []byte {
 }
 
 var file_hostd_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_hostd_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_hostd_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_hostd_proto_goTypes = []any{
 	(Class)(0),                // 0: hostd.v1.Class
 	(*DescribeRequest)(nil),   // 1: hostd.v1.DescribeRequest
@@ -2390,84 +2781,98 @@ var file_hostd_proto_goTypes = []any{
 	(*OpenDeviceRequest)(nil), // 7: hostd.v1.OpenDeviceRequest
 	(*OpenSinkRequest)(nil),   // 8: hostd.v1.OpenSinkRequest
 	(*OpenReply)(nil),         // 9: hostd.v1.OpenReply
-	(*Batch)(nil),             // 10: hostd.v1.Batch
-	(*Answer)(nil),            // 11: hostd.v1.Answer
-	(*Outcome)(nil),           // 12: hostd.v1.Outcome
-	(*RecordError)(nil),       // 13: hostd.v1.RecordError
-	(*Record)(nil),            // 14: hostd.v1.Record
-	(*Attachment)(nil),        // 15: hostd.v1.Attachment
-	(*Value)(nil),             // 16: hostd.v1.Value
-	(*Row)(nil),               // 17: hostd.v1.Row
-	(*Rows)(nil),              // 18: hostd.v1.Rows
-	(*Exec)(nil),              // 19: hostd.v1.Exec
-	(*Once)(nil),              // 20: hostd.v1.Once
-	(*Change)(nil),            // 21: hostd.v1.Change
-	(*Failure)(nil),           // 22: hostd.v1.Failure
-	(*WriteRequest)(nil),      // 23: hostd.v1.WriteRequest
-	(*Changed)(nil),           // 24: hostd.v1.Changed
-	(*WriteReply)(nil),        // 25: hostd.v1.WriteReply
-	(*QueryRequest)(nil),      // 26: hostd.v1.QueryRequest
-	(*QueryReply)(nil),        // 27: hostd.v1.QueryReply
-	(*CacheGetRequest)(nil),   // 28: hostd.v1.CacheGetRequest
-	(*CacheGetReply)(nil),     // 29: hostd.v1.CacheGetReply
-	(*CachePutRequest)(nil),   // 30: hostd.v1.CachePutRequest
-	(*CachePutReply)(nil),     // 31: hostd.v1.CachePutReply
-	(*CacheDropRequest)(nil),  // 32: hostd.v1.CacheDropRequest
-	(*CacheDropReply)(nil),    // 33: hostd.v1.CacheDropReply
-	nil,                       // 34: hostd.v1.Record.LabelsEntry
+	(*CheckReply)(nil),        // 10: hostd.v1.CheckReply
+	(*Finding)(nil),           // 11: hostd.v1.Finding
+	(*Batch)(nil),             // 12: hostd.v1.Batch
+	(*Answer)(nil),            // 13: hostd.v1.Answer
+	(*Outcome)(nil),           // 14: hostd.v1.Outcome
+	(*RecordError)(nil),       // 15: hostd.v1.RecordError
+	(*Record)(nil),            // 16: hostd.v1.Record
+	(*Attachment)(nil),        // 17: hostd.v1.Attachment
+	(*Value)(nil),             // 18: hostd.v1.Value
+	(*Row)(nil),               // 19: hostd.v1.Row
+	(*Rows)(nil),              // 20: hostd.v1.Rows
+	(*Exec)(nil),              // 21: hostd.v1.Exec
+	(*Once)(nil),              // 22: hostd.v1.Once
+	(*Change)(nil),            // 23: hostd.v1.Change
+	(*Failure)(nil),           // 24: hostd.v1.Failure
+	(*WriteRequest)(nil),      // 25: hostd.v1.WriteRequest
+	(*Changed)(nil),           // 26: hostd.v1.Changed
+	(*WriteReply)(nil),        // 27: hostd.v1.WriteReply
+	(*QueryRequest)(nil),      // 28: hostd.v1.QueryRequest
+	(*QueryReply)(nil),        // 29: hostd.v1.QueryReply
+	(*TableRequest)(nil),      // 30: hostd.v1.TableRequest
+	(*TableReply)(nil),        // 31: hostd.v1.TableReply
+	(*Column)(nil),            // 32: hostd.v1.Column
+	(*Key)(nil),               // 33: hostd.v1.Key
+	(*CacheGetRequest)(nil),   // 34: hostd.v1.CacheGetRequest
+	(*CacheGetReply)(nil),     // 35: hostd.v1.CacheGetReply
+	(*CachePutRequest)(nil),   // 36: hostd.v1.CachePutRequest
+	(*CachePutReply)(nil),     // 37: hostd.v1.CachePutReply
+	(*CacheDropRequest)(nil),  // 38: hostd.v1.CacheDropRequest
+	(*CacheDropReply)(nil),    // 39: hostd.v1.CacheDropReply
+	nil,                       // 40: hostd.v1.Record.LabelsEntry
 }
 var file_hostd_proto_depIdxs = []int32{
-	14, // 0: hostd.v1.Batch.records:type_name -> hostd.v1.Record
-	13, // 1: hostd.v1.Outcome.errors:type_name -> hostd.v1.RecordError
-	0,  // 2: hostd.v1.Outcome.class:type_name -> hostd.v1.Class
-	34, // 3: hostd.v1.Record.labels:type_name -> hostd.v1.Record.LabelsEntry
-	15, // 4: hostd.v1.Record.attachments:type_name -> hostd.v1.Attachment
-	16, // 5: hostd.v1.Row.values:type_name -> hostd.v1.Value
-	17, // 6: hostd.v1.Rows.rows:type_name -> hostd.v1.Row
-	16, // 7: hostd.v1.Exec.args:type_name -> hostd.v1.Value
-	21, // 8: hostd.v1.Once.changes:type_name -> hostd.v1.Change
-	18, // 9: hostd.v1.Change.insert:type_name -> hostd.v1.Rows
-	18, // 10: hostd.v1.Change.upsert:type_name -> hostd.v1.Rows
-	19, // 11: hostd.v1.Change.exec:type_name -> hostd.v1.Exec
-	20, // 12: hostd.v1.Change.once:type_name -> hostd.v1.Once
-	0,  // 13: hostd.v1.Failure.class:type_name -> hostd.v1.Class
-	21, // 14: hostd.v1.WriteRequest.changes:type_name -> hostd.v1.Change
-	24, // 15: hostd.v1.WriteReply.changed:type_name -> hostd.v1.Changed
-	22, // 16: hostd.v1.WriteReply.failure:type_name -> hostd.v1.Failure
-	16, // 17: hostd.v1.QueryRequest.args:type_name -> hostd.v1.Value
-	17, // 18: hostd.v1.QueryReply.rows:type_name -> hostd.v1.Row
-	22, // 19: hostd.v1.QueryReply.failure:type_name -> hostd.v1.Failure
-	1,  // 20: hostd.v1.Plugin.Describe:input_type -> hostd.v1.DescribeRequest
-	3,  // 21: hostd.v1.Plugin.Health:input_type -> hostd.v1.HealthRequest
-	7,  // 22: hostd.v1.Device.Open:input_type -> hostd.v1.OpenDeviceRequest
-	11, // 23: hostd.v1.Device.Run:input_type -> hostd.v1.Answer
-	5,  // 24: hostd.v1.Device.Close:input_type -> hostd.v1.CloseRequest
-	8,  // 25: hostd.v1.Sink.Open:input_type -> hostd.v1.OpenSinkRequest
-	10, // 26: hostd.v1.Sink.Run:input_type -> hostd.v1.Batch
-	5,  // 27: hostd.v1.Sink.Close:input_type -> hostd.v1.CloseRequest
-	23, // 28: hostd.v1.Store.Write:input_type -> hostd.v1.WriteRequest
-	26, // 29: hostd.v1.Store.Query:input_type -> hostd.v1.QueryRequest
-	28, // 30: hostd.v1.Cache.Get:input_type -> hostd.v1.CacheGetRequest
-	30, // 31: hostd.v1.Cache.Put:input_type -> hostd.v1.CachePutRequest
-	32, // 32: hostd.v1.Cache.Drop:input_type -> hostd.v1.CacheDropRequest
-	2,  // 33: hostd.v1.Plugin.Describe:output_type -> hostd.v1.DescribeReply
-	4,  // 34: hostd.v1.Plugin.Health:output_type -> hostd.v1.HealthReply
-	9,  // 35: hostd.v1.Device.Open:output_type -> hostd.v1.OpenReply
-	10, // 36: hostd.v1.Device.Run:output_type -> hostd.v1.Batch
-	6,  // 37: hostd.v1.Device.Close:output_type -> hostd.v1.CloseReply
-	9,  // 38: hostd.v1.Sink.Open:output_type -> hostd.v1.OpenReply
-	12, // 39: hostd.v1.Sink.Run:output_type -> hostd.v1.Outcome
-	6,  // 40: hostd.v1.Sink.Close:output_type -> hostd.v1.CloseReply
-	25, // 41: hostd.v1.Store.Write:output_type -> hostd.v1.WriteReply
-	27, // 42: hostd.v1.Store.Query:output_type -> hostd.v1.QueryReply
-	29, // 43: hostd.v1.Cache.Get:output_type -> hostd.v1.CacheGetReply
-	31, // 44: hostd.v1.Cache.Put:output_type -> hostd.v1.CachePutReply
-	33, // 45: hostd.v1.Cache.Drop:output_type -> hostd.v1.CacheDropReply
-	33, // [33:46] is the sub-list for method output_type
-	20, // [20:33] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	11, // 0: hostd.v1.CheckReply.findings:type_name -> hostd.v1.Finding
+	16, // 1: hostd.v1.Batch.records:type_name -> hostd.v1.Record
+	15, // 2: hostd.v1.Outcome.errors:type_name -> hostd.v1.RecordError
+	0,  // 3: hostd.v1.Outcome.class:type_name -> hostd.v1.Class
+	40, // 4: hostd.v1.Record.labels:type_name -> hostd.v1.Record.LabelsEntry
+	17, // 5: hostd.v1.Record.attachments:type_name -> hostd.v1.Attachment
+	18, // 6: hostd.v1.Row.values:type_name -> hostd.v1.Value
+	19, // 7: hostd.v1.Rows.rows:type_name -> hostd.v1.Row
+	18, // 8: hostd.v1.Exec.args:type_name -> hostd.v1.Value
+	23, // 9: hostd.v1.Once.changes:type_name -> hostd.v1.Change
+	20, // 10: hostd.v1.Change.insert:type_name -> hostd.v1.Rows
+	20, // 11: hostd.v1.Change.upsert:type_name -> hostd.v1.Rows
+	21, // 12: hostd.v1.Change.exec:type_name -> hostd.v1.Exec
+	22, // 13: hostd.v1.Change.once:type_name -> hostd.v1.Once
+	0,  // 14: hostd.v1.Failure.class:type_name -> hostd.v1.Class
+	23, // 15: hostd.v1.WriteRequest.changes:type_name -> hostd.v1.Change
+	26, // 16: hostd.v1.WriteReply.changed:type_name -> hostd.v1.Changed
+	24, // 17: hostd.v1.WriteReply.failure:type_name -> hostd.v1.Failure
+	18, // 18: hostd.v1.QueryRequest.args:type_name -> hostd.v1.Value
+	19, // 19: hostd.v1.QueryReply.rows:type_name -> hostd.v1.Row
+	24, // 20: hostd.v1.QueryReply.failure:type_name -> hostd.v1.Failure
+	32, // 21: hostd.v1.TableReply.columns:type_name -> hostd.v1.Column
+	33, // 22: hostd.v1.TableReply.keys:type_name -> hostd.v1.Key
+	24, // 23: hostd.v1.TableReply.failure:type_name -> hostd.v1.Failure
+	1,  // 24: hostd.v1.Plugin.Describe:input_type -> hostd.v1.DescribeRequest
+	3,  // 25: hostd.v1.Plugin.Health:input_type -> hostd.v1.HealthRequest
+	7,  // 26: hostd.v1.Device.Open:input_type -> hostd.v1.OpenDeviceRequest
+	13, // 27: hostd.v1.Device.Run:input_type -> hostd.v1.Answer
+	5,  // 28: hostd.v1.Device.Close:input_type -> hostd.v1.CloseRequest
+	8,  // 29: hostd.v1.Sink.Open:input_type -> hostd.v1.OpenSinkRequest
+	12, // 30: hostd.v1.Sink.Run:input_type -> hostd.v1.Batch
+	5,  // 31: hostd.v1.Sink.Close:input_type -> hostd.v1.CloseRequest
+	8,  // 32: hostd.v1.Sink.Check:input_type -> hostd.v1.OpenSinkRequest
+	25, // 33: hostd.v1.Store.Write:input_type -> hostd.v1.WriteRequest
+	28, // 34: hostd.v1.Store.Query:input_type -> hostd.v1.QueryRequest
+	30, // 35: hostd.v1.Store.Describe:input_type -> hostd.v1.TableRequest
+	34, // 36: hostd.v1.Cache.Get:input_type -> hostd.v1.CacheGetRequest
+	36, // 37: hostd.v1.Cache.Put:input_type -> hostd.v1.CachePutRequest
+	38, // 38: hostd.v1.Cache.Drop:input_type -> hostd.v1.CacheDropRequest
+	2,  // 39: hostd.v1.Plugin.Describe:output_type -> hostd.v1.DescribeReply
+	4,  // 40: hostd.v1.Plugin.Health:output_type -> hostd.v1.HealthReply
+	9,  // 41: hostd.v1.Device.Open:output_type -> hostd.v1.OpenReply
+	12, // 42: hostd.v1.Device.Run:output_type -> hostd.v1.Batch
+	6,  // 43: hostd.v1.Device.Close:output_type -> hostd.v1.CloseReply
+	9,  // 44: hostd.v1.Sink.Open:output_type -> hostd.v1.OpenReply
+	14, // 45: hostd.v1.Sink.Run:output_type -> hostd.v1.Outcome
+	6,  // 46: hostd.v1.Sink.Close:output_type -> hostd.v1.CloseReply
+	10, // 47: hostd.v1.Sink.Check:output_type -> hostd.v1.CheckReply
+	27, // 48: hostd.v1.Store.Write:output_type -> hostd.v1.WriteReply
+	29, // 49: hostd.v1.Store.Query:output_type -> hostd.v1.QueryReply
+	31, // 50: hostd.v1.Store.Describe:output_type -> hostd.v1.TableReply
+	35, // 51: hostd.v1.Cache.Get:output_type -> hostd.v1.CacheGetReply
+	37, // 52: hostd.v1.Cache.Put:output_type -> hostd.v1.CachePutReply
+	39, // 53: hostd.v1.Cache.Drop:output_type -> hostd.v1.CacheDropReply
+	39, // [39:54] is the sub-list for method output_type
+	24, // [24:39] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_hostd_proto_init() }
@@ -2475,7 +2880,7 @@ func file_hostd_proto_init() {
 	if File_hostd_proto != nil {
 		return
 	}
-	file_hostd_proto_msgTypes[15].OneofWrappers = []any{
+	file_hostd_proto_msgTypes[17].OneofWrappers = []any{
 		(*Value_Null)(nil),
 		(*Value_Flag)(nil),
 		(*Value_Integer)(nil),
@@ -2484,7 +2889,7 @@ func file_hostd_proto_init() {
 		(*Value_Blob)(nil),
 		(*Value_Time)(nil),
 	}
-	file_hostd_proto_msgTypes[20].OneofWrappers = []any{
+	file_hostd_proto_msgTypes[22].OneofWrappers = []any{
 		(*Change_Insert)(nil),
 		(*Change_Upsert)(nil),
 		(*Change_Exec)(nil),
@@ -2496,7 +2901,7 @@ func file_hostd_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hostd_proto_rawDesc), len(file_hostd_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   34,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

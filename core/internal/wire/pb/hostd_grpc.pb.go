@@ -362,6 +362,7 @@ const (
 	Sink_Open_FullMethodName  = "/hostd.v1.Sink/Open"
 	Sink_Run_FullMethodName   = "/hostd.v1.Sink/Run"
 	Sink_Close_FullMethodName = "/hostd.v1.Sink/Close"
+	Sink_Check_FullMethodName = "/hostd.v1.Sink/Check"
 )
 
 // SinkClient is the client API for Sink service.
@@ -376,6 +377,9 @@ type SinkClient interface {
 	Run(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Batch, Outcome], error)
 	// Close lets go.
 	Close(ctx context.Context, in *CloseRequest, opts ...grpc.CallOption) (*CloseReply, error)
+	// Check says what is wrong with the settings, and with the database for them, and changes nothing. Optional: it is
+	// called if the manifest says checks, in a process of its own, with no other call of Sink before or after it.
+	Check(ctx context.Context, in *OpenSinkRequest, opts ...grpc.CallOption) (*CheckReply, error)
 }
 
 type sinkClient struct {
@@ -419,6 +423,16 @@ func (c *sinkClient) Close(ctx context.Context, in *CloseRequest, opts ...grpc.C
 	return out, nil
 }
 
+func (c *sinkClient) Check(ctx context.Context, in *OpenSinkRequest, opts ...grpc.CallOption) (*CheckReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckReply)
+	err := c.cc.Invoke(ctx, Sink_Check_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SinkServer is the server API for Sink service.
 // All implementations must embed UnimplementedSinkServer
 // for forward compatibility.
@@ -431,6 +445,9 @@ type SinkServer interface {
 	Run(grpc.BidiStreamingServer[Batch, Outcome]) error
 	// Close lets go.
 	Close(context.Context, *CloseRequest) (*CloseReply, error)
+	// Check says what is wrong with the settings, and with the database for them, and changes nothing. Optional: it is
+	// called if the manifest says checks, in a process of its own, with no other call of Sink before or after it.
+	Check(context.Context, *OpenSinkRequest) (*CheckReply, error)
 	mustEmbedUnimplementedSinkServer()
 }
 
@@ -449,6 +466,9 @@ func (UnimplementedSinkServer) Run(grpc.BidiStreamingServer[Batch, Outcome]) err
 }
 func (UnimplementedSinkServer) Close(context.Context, *CloseRequest) (*CloseReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Close not implemented")
+}
+func (UnimplementedSinkServer) Check(context.Context, *OpenSinkRequest) (*CheckReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Check not implemented")
 }
 func (UnimplementedSinkServer) mustEmbedUnimplementedSinkServer() {}
 func (UnimplementedSinkServer) testEmbeddedByValue()              {}
@@ -514,6 +534,24 @@ func _Sink_Close_Handler(srv interface{}, ctx context.Context, dec func(interfac
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Sink_Check_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(OpenSinkRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SinkServer).Check(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Sink_Check_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SinkServer).Check(ctx, req.(*OpenSinkRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Sink_ServiceDesc is the grpc.ServiceDesc for Sink service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -529,6 +567,10 @@ var Sink_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "Close",
 			Handler:    _Sink_Close_Handler,
 		},
+		{
+			MethodName: "Check",
+			Handler:    _Sink_Check_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -542,8 +584,9 @@ var Sink_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	Store_Write_FullMethodName = "/hostd.v1.Store/Write"
-	Store_Query_FullMethodName = "/hostd.v1.Store/Query"
+	Store_Write_FullMethodName    = "/hostd.v1.Store/Write"
+	Store_Query_FullMethodName    = "/hostd.v1.Store/Query"
+	Store_Describe_FullMethodName = "/hostd.v1.Store/Describe"
 )
 
 // StoreClient is the client API for Store service.
@@ -556,6 +599,8 @@ type StoreClient interface {
 	Write(ctx context.Context, in *WriteRequest, opts ...grpc.CallOption) (*WriteReply, error)
 	// Query answers with all rows, at most 10,000 and 4 MiB.
 	Query(ctx context.Context, in *QueryRequest, opts ...grpc.CallOption) (*QueryReply, error)
+	// Describe says what a table is like. It is served while a Check runs.
+	Describe(ctx context.Context, in *TableRequest, opts ...grpc.CallOption) (*TableReply, error)
 }
 
 type storeClient struct {
@@ -586,6 +631,16 @@ func (c *storeClient) Query(ctx context.Context, in *QueryRequest, opts ...grpc.
 	return out, nil
 }
 
+func (c *storeClient) Describe(ctx context.Context, in *TableRequest, opts ...grpc.CallOption) (*TableReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TableReply)
+	err := c.cc.Invoke(ctx, Store_Describe_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // StoreServer is the server API for Store service.
 // All implementations must embed UnimplementedStoreServer
 // for forward compatibility.
@@ -596,6 +651,8 @@ type StoreServer interface {
 	Write(context.Context, *WriteRequest) (*WriteReply, error)
 	// Query answers with all rows, at most 10,000 and 4 MiB.
 	Query(context.Context, *QueryRequest) (*QueryReply, error)
+	// Describe says what a table is like. It is served while a Check runs.
+	Describe(context.Context, *TableRequest) (*TableReply, error)
 	mustEmbedUnimplementedStoreServer()
 }
 
@@ -611,6 +668,9 @@ func (UnimplementedStoreServer) Write(context.Context, *WriteRequest) (*WriteRep
 }
 func (UnimplementedStoreServer) Query(context.Context, *QueryRequest) (*QueryReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Query not implemented")
+}
+func (UnimplementedStoreServer) Describe(context.Context, *TableRequest) (*TableReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Describe not implemented")
 }
 func (UnimplementedStoreServer) mustEmbedUnimplementedStoreServer() {}
 func (UnimplementedStoreServer) testEmbeddedByValue()               {}
@@ -669,6 +729,24 @@ func _Store_Query_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Store_Describe_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TableRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(StoreServer).Describe(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Store_Describe_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(StoreServer).Describe(ctx, req.(*TableRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Store_ServiceDesc is the grpc.ServiceDesc for Store service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -683,6 +761,10 @@ var Store_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Query",
 			Handler:    _Store_Query_Handler,
+		},
+		{
+			MethodName: "Describe",
+			Handler:    _Store_Describe_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
