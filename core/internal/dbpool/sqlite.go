@@ -72,8 +72,11 @@ func sqliteConnector(o *Options, a access, _ dialFunc) (driver.Connector, error)
 	if a != mayWrite {
 		q.Set("_query_only", "1")
 	}
-	if a == onlyRead {
+	if a == onlyRead || a == atRest {
 		q.Set("mode", "ro")
+	}
+	if a == atRest {
+		q.Set("immutable", "1")
 	}
 	u := url.URL{Scheme: "file", Path: p, RawQuery: q.Encode()}
 	return sqlite.NewConnector(u.String())
