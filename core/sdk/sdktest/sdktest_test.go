@@ -244,6 +244,7 @@ func TestSinkRulesAreProved(t *testing.T) {
 		{fault: "buffers", broken: []string{"has stored what it answers for", killed}},
 		{fault: "doubles", broken: []string{"takes the same records again"}, may: []string{killed}},
 		{fault: "classless", useStore: true, broken: []string{"gives a failure of store or cache its class"}},
+		{fault: "check-writes", broken: []string{"changes nothing when it is checked"}},
 		{fault: "all-or-none", broken: []string{"refuses a bad record alone"}},
 	} {
 		t.Run(fmt.Sprintf("%s store=%v", c.fault, c.useStore), func(t *testing.T) {

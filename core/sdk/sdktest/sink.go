@@ -50,6 +50,7 @@ func sinkRules() []sinkRule {
 		{"refuses a setting of the wrong type by name", sinkWrongType},
 		{"opens, closes and opens again in one process", sinkReopens},
 		{"closes after a failed open", sinkFailedOpen},
+		{"changes nothing when it is checked", sinkChecked},
 		{"has stored what it answers for", sinkStores},
 		{"takes batches up to the limits", sinkLimits},
 		{"takes a record with an attachment", sinkAttachment},

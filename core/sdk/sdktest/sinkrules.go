@@ -51,6 +51,40 @@ func sinkFailedOpen(t testing.TB, s *Sink) {
 	v.check(true, batch)
 }
 
+// sinkChecked asks one that can be asked before the start, as often as an operator may, and one that cannot, which is as if
+// it found nothing.
+func sinkChecked(t testing.TB, s *Sink) {
+	v := newVisit(t, s)
+	before := v.folders()
+	for range 2 {
+		found, err := v.inspect()
+		if err != nil {
+			t.Fatalf("check: %v", err)
+		}
+		if len(found) > 0 && !v.proc.manifest.Checks {
+			t.Errorf("it found %v, and its manifest does not say that it checks", found)
+		}
+		for _, f := range found {
+			if f.Text == "" {
+				t.Errorf("a finding of %q has no text", f.Setting)
+			}
+		}
+	}
+	if n := v.host.writes(); n > 0 {
+		t.Errorf("it wrote to the store %d times while it was checked", n)
+	}
+	if after := v.folders(); after != before {
+		t.Errorf("its folders had %s, and have %s", before, after)
+	}
+	v.proc.stop(t)
+	v.begin()
+	v.open()
+	batch := exams(t, 0, 1)
+	v.write(batch)
+	v.close()
+	v.check(true, batch)
+}
+
 // sinkStores looks into the destination while the sink is still open: an answer must not wait for Close.
 func sinkStores(t testing.TB, s *Sink) {
 	v := newVisit(t, s)

@@ -14,6 +14,8 @@ import (
 type Store struct {
 	// Answer answers a Query; nil answers with no rows.
 	Answer func(q sdk.Query) (sdk.Result, error)
+	// Tables answers as an sdk.Catalog while the sink is checked; nil is a sqlite database without tables.
+	Tables func(name string) (sdk.Table, error)
 
 	mu       sync.Mutex
 	applied  []sdk.Change       // guarded by mu
@@ -99,6 +101,14 @@ func (s *Store) Query(_ context.Context, q sdk.Query) (sdk.Result, error) {
 	return s.Answer(q)
 }
 
+// Table answers with Tables.
+func (s *Store) Table(_ context.Context, name string) (sdk.Table, error) {
+	if s.Tables == nil {
+		return sdk.Table{Database: "sqlite"}, nil
+	}
+	return s.Tables(name)
+}
+
 // faults stands between a plugin and its store and cache, counts the calls, and fails them when told to.
 type faults struct {
 	store sdk.Store
@@ -106,6 +116,7 @@ type faults struct {
 	mu    sync.Mutex
 	err   error             // guarded by mu: what every call fails with; nil is none
 	calls int               // guarded by mu
+	wrote int               // guarded by mu: calls of Write
 	cache map[string][]byte // guarded by mu
 }
 
@@ -138,10 +149,31 @@ func (f *faults) call() error {
 
 // Write is sdk.Store's.
 func (f *faults) Write(ctx context.Context, changes ...sdk.Change) ([]sdk.Changed, error) {
+	f.mu.Lock()
+	f.wrote++
+	f.mu.Unlock()
 	if err := f.call(); err != nil {
 		return nil, err
 	}
 	return f.store.Write(ctx, changes...)
+}
+
+// writes is how often it was written.
+func (f *faults) writes() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.wrote
+}
+
+// Table is sdk.Catalog's.
+func (f *faults) Table(ctx context.Context, name string) (sdk.Table, error) {
+	if err := f.call(); err != nil {
+		return sdk.Table{}, err
+	}
+	if c, ok := f.store.(sdk.Catalog); ok {
+		return c.Table(ctx, name)
+	}
+	return sdk.Table{Database: "sqlite"}, nil
 }
 
 // Query is sdk.Store's.

@@ -67,9 +67,38 @@ func (v *visit) tryOpen(more map[string]any) error {
 	v.t.Helper()
 	ctx, cancel := context.WithTimeout(v.t.Context(), openTime)
 	defer cancel()
-	return v.proc.conn.OpenSink(ctx, wire.OpenSink{
+	return v.proc.conn.OpenSink(ctx, v.opening(more))
+}
+
+func (v *visit) opening(more map[string]any) wire.OpenSink {
+	v.t.Helper()
+	return wire.OpenSink{
 		Name: "conformance", Settings: settingsJSON(v.t, v.to.Settings, more), StateDir: v.state, BlobDir: v.blobs, BrokerID: v.id, LogLevel: "info",
-	})
+	}
+}
+
+// inspect asks the sink what it finds, as `hostd check` does.
+func (v *visit) inspect() ([]sdk.Finding, error) {
+	v.t.Helper()
+	ctx, cancel := context.WithTimeout(v.t.Context(), openTime)
+	defer cancel()
+	return v.proc.conn.CheckSink(ctx, v.opening(nil))
+}
+
+// folders names what is in the folders that the host gave to the sink.
+func (v *visit) folders() string {
+	v.t.Helper()
+	var names []string
+	for _, dir := range []string{v.state, v.blobs} {
+		list, err := os.ReadDir(dir)
+		if err != nil {
+			v.t.Fatalf("look into folder: %v", err)
+		}
+		for _, e := range list {
+			names = append(names, e.Name())
+		}
+	}
+	return fmt.Sprintf("%q", names)
 }
 
 // open opens the sink and starts its stream.

@@ -108,10 +108,14 @@ func TestThePageIsRight(t *testing.T) {
 	if err := s.Open(context.Background(), sdk.SinkEnv{Settings: exampleSettings(t, page), Store: c}); err != nil {
 		t.Fatal(err)
 	}
-	none := func(context.Context, string) ([]catalogColumn, error) { return nil, nil }
-	got, err := missing(context.Background(), "sqlite", s.mapping.needs(), none)
-	if err != nil || strings.Join(got, "\n")+"\n" != proposed {
-		t.Errorf("proposed is\n%s, %v; the page says\n%s", strings.Join(got, "\n"), err, proposed)
+	none := catalogFunc(func(string) (sdk.Table, error) { return sdk.Table{Database: "sqlite"}, nil })
+	found, err := s.Check(t.Context(), sdk.SinkEnv{Settings: exampleSettings(t, page), Store: c}, none)
+	var got strings.Builder
+	for _, f := range found {
+		got.WriteString(f.Proposal + "\n")
+	}
+	if err != nil || got.String() != proposed {
+		t.Errorf("proposed is\n%s, %v; the page says\n%s", got.String(), err, proposed)
 	}
 
 	refused := c.dead(s, visit(t))

@@ -22,6 +22,8 @@ func main() {
 	switch name {
 	case "good-sink", "buffers", "doubles", "classless", "all-or-none":
 		serve.Sink(&sink{fault: name}, m)
+	case "check-writes":
+		serve.Sink(&checker{}, m)
 	case "no-words":
 		m.Identity, m.LossWindow, m.Version = "", "", "one"
 		serve.Device(&tape{}, m)

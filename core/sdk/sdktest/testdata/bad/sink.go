@@ -40,6 +40,19 @@ func (s *sink) Open(_ context.Context, env sdk.SinkEnv) error {
 	return err
 }
 
+// checker is a sink that can be checked, and writes then. It describes the settings that the sink in it reads.
+type checker struct {
+	Dir      string `setting:"dir,required" help:"folder of the list"`
+	UseStore bool   `setting:"use_store" help:"write through the store besides"`
+
+	sink
+}
+
+func (s *checker) Check(ctx context.Context, env sdk.SinkEnv, _ sdk.Catalog) ([]sdk.Finding, error) {
+	_, err := env.Store.Write(ctx, sdk.Insert{Table: "list", Rows: []sdk.Row{{"id": "check"}}})
+	return nil, err
+}
+
 func (s *sink) Write(ctx context.Context, records []sdk.Record) error {
 	bad := sdk.RecordErrors{}
 	var lines strings.Builder

@@ -1,16 +1,16 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
-)
 
-// What follows says which tables and columns a mapping needs, and proposes those of docs/mapping.md.
+	"github.com/hostd/hostd/core/sdk"
+)
 
 // tableNeed is a table that a mapping writes, and what it must have.
 type tableNeed struct {
+	at      string // path of the first setting that names it
 	name    string
 	key     []string // nil is none
 	columns []columnNeed
@@ -18,20 +18,13 @@ type tableNeed struct {
 
 // columnNeed is a column that a mapping writes.
 type columnNeed struct {
+	at       string // as of tableNeed
 	name     string
 	kind     kind // kindAny is not known: what a lookup gives
 	decimals int  // of a number; -1 is any
 	required bool // it has a value in each row
+	always   bool // it has one in each row of the entries that write it
 }
-
-// catalogColumn is a column that there is.
-type catalogColumn struct {
-	name string
-	kind string // its type, as the database names it
-}
-
-// catalog gives the columns of a table; none means that there is no such table.
-type catalog func(ctx context.Context, table string) ([]catalogColumn, error)
 
 // needs are the tables of the mapping, each once, in the order in which they are written. A column is required only
 // where every entry of its table fills it in each row.
@@ -39,16 +32,18 @@ func (m *mapping) needs() []tableNeed {
 	var out []tableNeed
 	entries := map[int]int{} // of each table in out
 	filled := map[[2]int]int{}
-	for _, t := range m.tables {
+	for entry, t := range m.tables {
+		path := fmt.Sprintf("tables[%d]", entry)
 		at := slices.IndexFunc(out, func(n tableNeed) bool { return strings.EqualFold(n.name, t.name) })
 		if at < 0 {
 			at = len(out)
-			out = append(out, tableNeed{name: t.name, key: t.key})
+			out = append(out, tableNeed{at: path, name: t.name, key: t.key})
 		}
 		entries[at]++
 		for _, c := range t.columns {
-			i := out[at].add(columnNeed{name: c.name, kind: c.kind, decimals: c.decimals})
-			if c.required || c.constant != nil || c.fallback != nil {
+			has := c.required || c.constant != nil || c.fallback != nil
+			i := out[at].add(columnNeed{at: path + ".columns." + c.name, name: c.name, kind: c.kind, decimals: c.decimals, always: has})
+			if has {
 				filled[[2]int{at, i}]++
 			}
 		}
@@ -69,6 +64,7 @@ func (t *tableNeed) add(c columnNeed) int {
 		return len(t.columns) - 1
 	}
 	have := &t.columns[at]
+	have.always = have.always && c.always
 	if have.kind == kindAny {
 		have.kind = c.kind
 	}
@@ -83,13 +79,16 @@ func (t *tableNeed) add(c columnNeed) int {
 // ddl is how a database's language names things.
 type ddl struct {
 	types  map[kind]string
-	number string // with decimals
-	text   string // of a text in a key
-	add    string // begins the addition of a column
-	quote  func(name string) string
+	number string                   // with decimals
+	text   string                   // of a text in a key
+	add    string                   // begins the addition of a column
+	quote  func(name string) string // of what is to be made
+	exact  func(name string) string // of what is there
 }
 
 func doubled(name string) string { return `"` + name + `"` } // names have no quotes, see nameFault
+
+func bracketed(name string) string { return "[" + name + "]" }
 
 // ddlOf is that of sqlite, postgres or sqlserver.
 func ddlOf(dialect string) (ddl, bool) {
@@ -99,21 +98,21 @@ func ddlOf(dialect string) (ddl, bool) {
 			types: map[kind]string{
 				kindText: "TEXT", kindNumber: "REAL", kindInteger: "INTEGER", kindTime: "TEXT", kindInstant: "TEXT", kindDate: "TEXT", kindBytes: "BLOB", kindAny: "TEXT",
 			},
-			number: "REAL", text: "TEXT", add: "ADD COLUMN", quote: doubled,
+			number: "REAL", text: "TEXT", add: "ADD COLUMN", quote: doubled, exact: doubled,
 		}, true
 	case "postgres":
 		return ddl{
 			types: map[kind]string{
 				kindText: "text", kindNumber: "double precision", kindInteger: "bigint", kindTime: "timestamp", kindInstant: "timestamptz", kindDate: "date", kindBytes: "bytea", kindAny: "text",
 			},
-			number: "numeric(15,%d)", text: "text", add: "ADD COLUMN", quote: lowered,
+			number: "numeric(15,%d)", text: "text", add: "ADD COLUMN", quote: lowered, exact: doubled,
 		}, true
 	case "sqlserver":
 		return ddl{
 			types: map[kind]string{
 				kindText: "NVARCHAR(MAX)", kindNumber: "FLOAT", kindInteger: "BIGINT", kindTime: "DATETIME2(3)", kindInstant: "DATETIMEOFFSET(3)", kindDate: "DATE", kindBytes: "VARBINARY(MAX)", kindAny: "NVARCHAR(MAX)",
 			},
-			number: "DECIMAL(15,%d)", text: "NVARCHAR(128)", add: "ADD", quote: func(name string) string { return "[" + name + "]" },
+			number: "DECIMAL(15,%d)", text: "NVARCHAR(128)", add: "ADD", quote: bracketed, exact: bracketed,
 		}, true
 	}
 	return ddl{}, false
@@ -129,34 +128,27 @@ func lowered(name string) string {
 	}, name))
 }
 
-// missing are the statements that make what the catalog lacks of the needs: for a person to read, and to run or not.
-func missing(ctx context.Context, dialect string, needs []tableNeed, has catalog) ([]string, error) {
-	d, ok := ddlOf(dialect)
-	if !ok {
-		return nil, fmt.Errorf("write DDL: there is none for the database %q", dialect)
-	}
-	var out []string
-	for _, t := range needs {
-		there, err := has(ctx, t.name)
-		if err != nil {
-			return nil, fmt.Errorf("look for table %s: %w", t.name, err)
-		}
-		if len(there) == 0 {
-			out = append(out, d.create(t))
-			continue
-		}
-		for _, c := range t.columns {
-			if !slices.ContainsFunc(there, func(h catalogColumn) bool { return strings.EqualFold(h.name, c.name) }) {
-				out = append(out, fmt.Sprintf("ALTER TABLE %s %s %s %s;", d.table(t.name), d.add, d.quote(c.name), d.kind(&t, c)))
-			}
+// addColumn is the statement that makes a column of the table that is there as known.
+func (d *ddl) addColumn(known string, t *tableNeed, c *columnNeed) string {
+	return fmt.Sprintf("ALTER TABLE %s %s %s %s;", dotted(known, d.exact), d.add, d.quote(c.name), d.kind(t, *c))
+}
+
+// index is the statement that makes the key of the table that is there.
+func (d *ddl) index(there *sdk.Table, t *tableNeed) string {
+	quoted := make([]string, len(t.key))
+	for i, k := range t.key {
+		quoted[i] = d.quote(k)
+		if c := columnOf(there, k); c != nil {
+			quoted[i] = d.exact(c.Name)
 		}
 	}
-	return out, nil
+	name := there.Name[strings.LastIndexByte(there.Name, '.')+1:] + "_hostd_key"
+	return fmt.Sprintf("CREATE UNIQUE INDEX %s ON %s (%s);", d.exact(name), dotted(there.Name, d.exact), strings.Join(quoted, ", "))
 }
 
 func (d *ddl) create(t tableNeed) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "CREATE TABLE %s (\n", d.table(t.name))
+	fmt.Fprintf(&b, "CREATE TABLE %s (\n", dotted(t.name, d.quote))
 	for i, c := range t.columns {
 		if i > 0 {
 			b.WriteString(",\n")
@@ -177,13 +169,13 @@ func (d *ddl) create(t tableNeed) string {
 	return b.String()
 }
 
-// table quotes a name, and its schema if there is one.
-func (d *ddl) table(name string) string {
-	schema, table, dotted := strings.Cut(name, ".")
-	if !dotted {
-		return d.quote(name)
+// dotted quotes a name, and its schema if there is one.
+func dotted(name string, quote func(string) string) string {
+	schema, table, both := strings.Cut(name, ".")
+	if !both {
+		return quote(name)
 	}
-	return d.quote(schema) + "." + d.quote(table)
+	return quote(schema) + "." + quote(table)
 }
 
 func (d *ddl) kind(t *tableNeed, c columnNeed) string {
