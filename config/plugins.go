@@ -102,6 +102,33 @@ func (p *pluginChecker) secret(key string, value any) {
 	}
 }
 
+// FaultAt is a fault of what is written under the key, such as sinks[0].settings.dir: for one who checks settings beyond
+// their description.
+func (c *Config) FaultAt(key, text string) Fault {
+	at := c.marks.at(key)
+	return Fault{File: at.file, Line: at.line, Key: key, Text: text}
+}
+
+// Faulty says whether what is written at the key, or in it, could not be read whole.
+func (c *Config) Faulty(key string) bool {
+	for bad := range c.bad {
+		if within(bad, key) {
+			return true
+		}
+	}
+	return false
+}
+
+func within(key, outer string) bool {
+	rest, below := strings.CutPrefix(key, outer)
+	return below && (rest == "" || rest[0] == '.' || rest[0] == '[')
+}
+
+// At says whether one of the faults is at the key, or in what is written there.
+func (f Faults) At(key string) bool {
+	return slices.ContainsFunc(f, func(one Fault) bool { return within(one.Key, key) })
+}
+
 // SettingsJSON gives the device's settings as one JSON object, references resolved: not for a log.
 func (d *Device) SettingsJSON() ([]byte, error) { return settingsJSON(d.Name, d.Settings) }
 

@@ -63,7 +63,8 @@ func (c *cli) checkCommand() *cobra.Command {
 		Use:   "check -c FILE",
 		Short: "check the configuration, the plugins and the machine; exit 0, 2 (configuration) or 3 (machine)",
 		Long: "Check the configuration, the plugins and whether this account finds on this machine what run needs: data_dir and its lock, the log file, the port of\n" +
-			"admin.listen, the database, the key of a sealed spool. It changes nothing, and may be run beside a running host, best under the same account.\n" +
+			"admin.listen, the database, the key of a sealed spool; and whether the database has what the sinks write: what is missing is printed, and never made.\n" +
+			"It changes nothing, and may be run beside a running host, best under the same account.\n" +
 			"Exit 0, 2 (configuration) or 3 (machine).",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.check(cmd.Context(), show) },
@@ -88,12 +89,32 @@ func (c *cli) check(ctx context.Context, show bool) error {
 	}
 	defer release()
 	found := host.Check(ctx, cfg)
-	err = c.verdict(config.Join(loaded, found.Faults), found)
+	err = errors.Join(c.verdict(config.Join(loaded, found.Faults), found), c.propose(found.Proposals))
 	if err != nil || c.json {
 		return err
 	}
 	_, err = fmt.Fprintf(c.out, "ok: %d devices, %d sinks, %d routes\n", len(cfg.Devices), len(cfg.Sinks), len(cfg.Routes))
 	return err
+}
+
+// propose prints what would mend the database, so that the output is a script for whoever looks after it.
+func (c *cli) propose(list []host.Proposal) error {
+	if c.json {
+		return nil
+	}
+	sink := ""
+	for _, p := range list {
+		if p.Sink != sink {
+			sink = p.Sink
+			if _, err := fmt.Fprintf(c.out, "-- What sink %s lacks in the database. hostd does not run it: read it, change it where you know better, and run it.\n", sink); err != nil {
+				return err
+			}
+		}
+		if _, err := fmt.Fprintln(c.out, p.Text); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // verdict prints what a check found; with --json one object. Its error is what was found amiss.
@@ -109,11 +130,15 @@ func (c *cli) verdict(faults error, found host.Checked) error {
 	}
 	var list config.Faults
 	answer := struct {
-		OK          bool           `json:"ok"`
-		Faults      []config.Fault `json:"faults"`
-		Environment []string       `json:"environment"`
-		Notes       []string       `json:"notes"`
-	}{OK: err == nil, Faults: []config.Fault{}, Environment: []string{}, Notes: append([]string{}, found.Notes...)}
+		OK          bool            `json:"ok"`
+		Faults      []config.Fault  `json:"faults"`
+		Environment []string        `json:"environment"`
+		Notes       []string        `json:"notes"`
+		Proposals   []host.Proposal `json:"proposals"`
+	}{
+		OK: err == nil, Faults: []config.Fault{}, Environment: []string{},
+		Notes: append([]string{}, found.Notes...), Proposals: append([]host.Proposal{}, found.Proposals...),
+	}
 	switch {
 	case errors.As(faults, &list):
 		answer.Faults = list

@@ -38,23 +38,47 @@ type Checked struct {
 	Faults      error    // of the configuration: config.Faults, or nil
 	Environment []error  // faults of the machine, a sentence each; each is an ErrEnvironment
 	Notes       []string // what is no fault, and worth a word
+	Proposals   []Proposal
+
+	database error // what is wrong with it; is among Environment
+}
+
+// Proposal is what would mend what a sink has found, for a person to read and to run or not: hostd never does.
+type Proposal struct {
+	Sink string `json:"sink"`
+	Text string `json:"text"` // such as a CREATE TABLE
 }
 
 // Check compares the configuration with the plugins that are there, and looks whether run would find on this machine what it
-// needs: the data folder, its lock, the log, the port, the database, the spool's key. It changes nothing, and leaves alone what
-// a running host uses.
+// needs: the data folder, its lock, the log, the port, the database, the spool's key. Then each sink that can looks whether the
+// database has what its settings want. It changes nothing, and leaves alone what a running host uses.
 func Check(ctx context.Context, c *config.Config) (f Checked) {
 	p, err := newPlaces(c)
 	if err != nil {
 		f.Environment = append(f.Environment, err)
 		return f
 	}
-	f.Environment, f.Faults = p.checkPlugins(ctx, c)
-	add := func(err error) {
-		if err != nil {
-			f.Environment = append(f.Environment, err)
-		}
+	d, err := newDescriber(&p, c)
+	if err != nil {
+		f.Environment = append(f.Environment, err)
+		return f
 	}
+	f.Environment, f.Faults = d.check(ctx, c)
+	f.machine(ctx, c, &p)
+	f.sinks(ctx, c, d)
+	f.add(d.close())
+	return f
+}
+
+func (f *Checked) add(err error) {
+	if err != nil {
+		f.Environment = append(f.Environment, err)
+	}
+}
+
+// machine looks for what run needs.
+func (f *Checked) machine(ctx context.Context, c *config.Config, p *places) {
+	add := f.add
 	add(p.checkFolders())
 	add(checkLog(c.Logging.File.Path))
 	running, err := locked(p.lock)
@@ -66,16 +90,18 @@ func Check(ctx context.Context, c *config.Config) (f Checked) {
 	if running {
 		f.Notes = append(f.Notes, fmt.Sprintf("hostd runs with data_dir %s already: it has the lock, the port and the database, and that is no fault", p.data))
 	} else if c.Database.Embedded() {
-		add(checkDatabase(p.database))
+		f.database = checkDatabase(p.database)
 	}
-	add(p.checkServer(ctx, c))
-	return f
+	if !c.Database.Embedded() {
+		f.database = p.checkServer(ctx, c)
+	}
+	add(f.database)
 }
 
-// checkServer is nil when the database is embedded, or its server lets the host in.
+// checkServer is nil when the server of the database lets the host in.
 func (p *places) checkServer(ctx context.Context, c *config.Config) error {
 	d := &c.Database
-	if d.Embedded() || d.DSN == "" || !slices.Contains(config.Drivers(), d.Driver) {
+	if d.DSN == "" || !slices.Contains(config.Drivers(), d.Driver) {
 		return nil // or a fault of the configuration, told as such
 	}
 	return Environment(dbpool.Probe(ctx, databaseOptions(c, p)))
@@ -103,29 +129,40 @@ func CheckPlugins(ctx context.Context, c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	_, faults := p.checkPlugins(ctx, c) // a plugin that does not start is its device's failure, not the host's
+	d, err := newDescriber(&p, c)
+	if err != nil {
+		return nil // of the machine, as everything that keeps a plugin from starting: its device's failure, not the host's
+	}
+	_, faults := d.check(ctx, c)
+	_ = d.close() // a folder that stays is the system's to empty
 	return faults
 }
 
-// checkPlugins asks the plugins for their manifests: what keeps one from starting is of the machine.
-func (p *places) checkPlugins(ctx context.Context, c *config.Config) (environment []error, faults error) {
+// newDescriber makes a describer; close gives back what it took.
+func newDescriber(p *places, c *config.Config) (*describer, error) {
 	quiet, err := logs.Open(config.Logging{Level: "error", Format: c.Logging.Format}, nil)
 	if err != nil {
-		return []error{Environment(fmt.Errorf("open log: %w", err))}, nil
+		return nil, Environment(fmt.Errorf("open log: %w", err))
 	}
 	d := &describer{places: p, logs: quiet, found: map[string]described{}}
 	if d.sockets, err = os.MkdirTemp("", "hostd-check-"); err != nil {
-		return []error{Environment(fmt.Errorf("make folder for sockets: %w", err))}, nil
+		return nil, Environment(errors.Join(fmt.Errorf("make folder for sockets: %w", err), quiet.Close()))
 	}
+	return d, nil
+}
+
+func (d *describer) close() error {
+	return Environment(errors.Join(os.RemoveAll(d.sockets), d.logs.Close()))
+}
+
+// check asks the plugins for their manifests: what keeps one from starting is of the machine.
+func (d *describer) check(ctx context.Context, c *config.Config) (environment []error, faults error) {
 	d.all(ctx, c)
-	faults = c.CheckPlugins(d.manifest, p.known())
+	faults = c.CheckPlugins(d.manifest, d.places.known())
 	for _, name := range d.names {
 		if f := d.found[name]; f.started && f.err != nil {
 			environment = append(environment, Environment(fmt.Errorf("plugin %s: %w", name, f.err)))
 		}
-	}
-	if err := errors.Join(os.RemoveAll(d.sockets), quiet.Close()); err != nil {
-		environment = append(environment, Environment(err))
 	}
 	return environment, faults
 }
@@ -207,8 +244,7 @@ func (d *describer) describe(ctx context.Context, name string) (f described) {
 		return f
 	}
 	f.started = true
-	log := d.logs.Plugin(slog.New(slog.DiscardHandler))
-	f.err = supervise.Run(ctx, supervise.Program{Name: name, Path: path, SocketDir: d.sockets, Log: log},
+	f.err = supervise.Run(ctx, d.program(name, path),
 		func(_ context.Context, proc *supervise.Process) error {
 			f.manifest = proc.Manifest
 			return nil
@@ -217,6 +253,10 @@ func (d *describer) describe(ctx context.Context, name string) (f described) {
 		f.err = fmt.Errorf("%s calls itself %q: the binary must have the plugin's own name", filepath.Base(path), f.manifest.Name)
 	}
 	return f
+}
+
+func (d *describer) program(name, path string) supervise.Program {
+	return supervise.Program{Name: name, Path: path, SocketDir: d.sockets, Log: d.logs.Plugin(slog.New(slog.DiscardHandler))}
 }
 
 // manifest is what config.CheckPlugins asks.

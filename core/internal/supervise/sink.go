@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/hostd/hostd/core/internal/wire"
 	"github.com/hostd/hostd/core/sdk"
@@ -40,6 +41,18 @@ func (s *Sink) Session(ctx context.Context, proc *Process, up func()) error {
 	defer cancel()
 	return firstOf(err, proc.Conn.CloseSink(bounded))
 }
+
+// Check asks the sink what it finds, in place of a Session. It makes nothing.
+func (s *Sink) Check(ctx context.Context, proc *Process) ([]sdk.Finding, error) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	open := s.Open
+	open.BrokerID = proc.serveStore(s.Store, s.Cache)
+	return proc.Conn.CheckSink(ctx, open)
+}
+
+// checkTimeout is how long a sink may look at its tables.
+const checkTimeout = 30 * time.Second
 
 func (s *Sink) stream(ctx context.Context, proc *Process, up func()) error {
 	alive, hangUp := context.WithCancel(context.WithoutCancel(ctx))
