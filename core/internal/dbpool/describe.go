@@ -2,6 +2,7 @@ package dbpool
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,14 +19,49 @@ const atRest access = onlyRead + 1
 // OpenCatalog opens the database as OpenReaderOf does, for Table and Query. A file that nobody has open is left as it is,
 // and nothing is made beside it, as a Reader's other way of opening it would.
 func OpenCatalog(ctx context.Context, o Options) (*Reader, error) {
-	if err := o.fill(); err != nil {
+	d, err := filled(&o)
+	if err != nil {
 		return nil, err
 	}
 	a := onlyRead
-	if d := dialectOf(o.Driver); !d.served && rests(o.Path) {
-		a = atRest
+	if !d.served {
+		if _, err := os.Stat(o.Path); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("open database %s: %w", o.Path, fs.ErrNotExist)
+		}
+		if rests(o.Path) {
+			a = atRest
+		}
 	}
-	return openReader(ctx, o, a)
+	db, err := d.look(ctx, &o, a)
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", d.place(&o), err)
+	}
+	return &Reader{d, db}, nil
+}
+
+// filled gives the options their defaults, and their dialect.
+func filled(o *Options) (*dialect, error) {
+	if err := o.fill(); err != nil {
+		return nil, err
+	}
+	return dialectOf(o.Driver), nil
+}
+
+// look opens one connection.
+func (d *dialect) look(ctx context.Context, o *Options, a access) (*sql.DB, error) {
+	c, err := d.connector(o, a, nil)
+	if err != nil {
+		return nil, err
+	}
+	db := sql.OpenDB(c)
+	db.SetMaxOpenConns(1)
+	if err := db.PingContext(ctx); err != nil {
+		if f := d.fault(err, ""); f.text == "" {
+			err = &faultError{text: unreached(ctx, err, o), fault: f}
+		}
+		return nil, errors.Join(d.clean(ctx, "connect", err, ""), db.Close())
+	}
+	return db, nil
 }
 
 // rests says whether nobody has the SQLite file open, nor was killed with it open: its log would be there.

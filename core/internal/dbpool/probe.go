@@ -3,7 +3,6 @@ package dbpool
 import (
 	"context"
 	"crypto/tls"
-	"database/sql"
 	"errors"
 	"fmt"
 	"net"
@@ -17,24 +16,15 @@ func Drivers() []string { return drivers() }
 // Probe connects to the database, logs in and goes, within ConnectTimeout. The error says what to check, in a sentence that
 // has no secret in it. It is for servers: of a file it would make one.
 func Probe(ctx context.Context, o Options) error {
-	if err := o.fill(); err != nil {
+	d, err := filled(&o)
+	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.ConnectTimeout)
 	defer cancel()
-	d := dialectOf(o.Driver)
-	where := d.place(&o)
-	c, err := d.connector(&o, onlyRead, nil)
+	db, err := d.look(ctx, &o, onlyRead)
 	if err != nil {
-		return fmt.Errorf("open database %s: %w", where, err)
-	}
-	db := sql.OpenDB(c)
-	db.SetMaxOpenConns(1)
-	if err := db.PingContext(ctx); err != nil {
-		if f := d.fault(err, ""); f.text == "" {
-			err = &faultError{text: unreached(ctx, err, &o), fault: f}
-		}
-		return fmt.Errorf("open database %s: %w", where, errors.Join(d.clean(ctx, "connect", err, ""), db.Close()))
+		return fmt.Errorf("open database %s: %w", d.place(&o), err)
 	}
 	return db.Close()
 }

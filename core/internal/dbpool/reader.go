@@ -35,17 +35,12 @@ func OpenReaderOf(ctx context.Context, o Options) (*Reader, error) {
 	if err := o.fill(); err != nil {
 		return nil, err
 	}
-	return openReader(ctx, o, onlyRead)
-}
-
-// openReader opens by options that are filled.
-func openReader(ctx context.Context, o Options, a access) (*Reader, error) {
 	d := dialectOf(o.Driver)
 	where := d.place(&o)
 	if _, err := os.Stat(o.Path); !d.served && errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open database %s: it is not there; check data_dir, and that the host ran once: %w", where, fs.ErrNotExist)
 	}
-	c, err := d.connector(&o, a, nil)
+	c, err := d.connector(&o, onlyRead, nil)
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", where, err)
 	}

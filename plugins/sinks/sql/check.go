@@ -130,6 +130,7 @@ const (
 // familyOf goes by the words of SQLite, PostgreSQL and SQL Server. Lengths and what else stands in brackets do not matter.
 func familyOf(kind string) family {
 	word, _, _ := strings.Cut(strings.ToLower(kind), "(")
+	word, _, _ = strings.Cut(word, " collate ")
 	switch strings.TrimSpace(word) {
 	case "text", "varchar", "character varying", "char", "character", "bpchar", "nvarchar", "nchar", "ntext", "citext", "clob":
 		return texts
