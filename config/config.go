@@ -80,10 +80,7 @@ const embedded = "sqlite"
 
 // Drivers are the databases that this version knows, the embedded one first: those for which package dbpool has a
 // dialect.
-func Drivers() []string { return []string{embedded, "postgres"} }
-
-// allDrivers are those of the design.
-var allDrivers = []string{embedded, "postgres", "sqlserver"}
+func Drivers() []string { return []string{embedded, "postgres", "sqlserver"} }
 
 // Receipts are the notes by which a record that comes again is known.
 type Receipts struct {

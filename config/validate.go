@@ -182,7 +182,7 @@ func (v *checker) logging() {
 
 func (v *checker) database() {
 	d := &v.c.Database
-	v.word("database.driver", d.Driver, Drivers(), allDrivers)
+	v.word("database.driver", d.Driver, Drivers(), nil)
 	v.dsn(d)
 	v.span("database.receipts.keep", d.Receipts.Keep, 24*time.Hour, 20*365*24*time.Hour)
 	if keep := v.c.Spool.Keep; d.Receipts.Keep <= keep && keep <= longestKeep {
@@ -195,7 +195,7 @@ func (v *checker) database() {
 func (v *checker) dsn(d *Database) {
 	const key = "database.dsn"
 	switch {
-	case v.plainPassword(key, d.DSN), !slices.Contains(allDrivers, d.Driver): // has a fault already
+	case v.plainPassword(key, d.DSN), !slices.Contains(Drivers(), d.Driver): // has a fault already
 	case d.Embedded() && d.DSN != "":
 		v.fault(key, "is for a server, and driver is "+embedded+", the database that is embedded in hostd", "name the server's driver, or leave dsn out")
 	case !d.Embedded() && strings.TrimSpace(d.DSN.Reveal()) == "":

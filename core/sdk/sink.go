@@ -73,7 +73,7 @@ type Exec struct {
 	Want int64 // rows that must be affected, or the transaction is undone; -1 is any number
 }
 
-// Once applies Changes only when no receipt for (Source, ID) exists, and writes the receipt in the same transaction.
+// Once applies Changes only when the sink has no receipt for (Source, ID), and writes the receipt in the same transaction.
 // The answer says whether they were applied (Applied), were there already with the same hash (Duplicate), or are there
 // with another hash (Conflict). A conflict does not undo the transaction.
 type Once struct {

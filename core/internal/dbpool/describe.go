@@ -198,20 +198,7 @@ func (s *session) keys(ctx context.Context, text string, args ...any) (out [][]s
 
 // Query is sdk.Store's, without a cache.
 func (r *Reader) Query(ctx context.Context, q sdk.Query) (sdk.Result, error) {
-	st, err := r.dialect.parse(q.SQL)
-	if err != nil {
-		return sdk.Result{}, err
-	}
-	if !st.begins(r.dialect.reads) {
-		return sdk.Result{}, refused("run %s: a query begins with SELECT, WITH or VALUES", st.print)
-	}
-	if q.MaxRows == 0 {
-		q.MaxRows = defaultRows
-	}
-	if q.MaxRows < 0 || q.MaxRows > mostRows {
-		return sdk.Result{}, refused("run %s: MaxRows is %d; it must be 1 to %d", st.print, q.MaxRows, mostRows)
-	}
-	args, err := r.dialect.fill(st, q.Args)
+	st, args, err := r.dialect.reading(&q)
 	if err != nil {
 		return sdk.Result{}, err
 	}

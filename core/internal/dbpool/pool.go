@@ -18,7 +18,7 @@ import (
 
 // Options of a pool. Path or DSN must be set, as the driver needs; other zero fields have the defaults named.
 type Options struct {
-	Driver           string        // "sqlite", the default, or "postgres"
+	Driver           string        // "sqlite", the default, "postgres" or "sqlserver"
 	Path             string        // the database file of sqlite; its folder exists
 	DSN              string        // address and login of a server, as its driver takes it; it is never logged
 	MaxOpen          int           // connections; 8, at least 2: in sqlite one of them writes and the others read

@@ -22,23 +22,7 @@ const (
 // its Tables. A Write with an Exec drops all cached answers, for its tables are not known; changes that triggers make in
 // other tables, and those of other programs, are seen when the answer's time has passed.
 func (s *store) Query(ctx context.Context, q sdk.Query) (sdk.Result, error) {
-	st, err := s.pool.dialect.parse(q.SQL)
-	if err != nil {
-		return sdk.Result{}, err
-	}
-	if !st.begins(s.pool.dialect.reads) {
-		return sdk.Result{}, refused("run %s: a query begins with SELECT, WITH or VALUES", st.print)
-	}
-	if bars := s.pool.dialect.bars; bars != nil && bars(st, true) != "" {
-		return sdk.Result{}, refused("run %s: a query may only read, and %s does more", st.print, bars(st, true))
-	}
-	if q.MaxRows == 0 {
-		q.MaxRows = defaultRows
-	}
-	if q.MaxRows < 0 || q.MaxRows > mostRows {
-		return sdk.Result{}, refused("run %s: MaxRows is %d; it must be 1 to %d", st.print, q.MaxRows, mostRows)
-	}
-	args, err := s.pool.dialect.fill(st, q.Args)
+	st, args, err := s.pool.dialect.reading(&q)
 	if err != nil {
 		return sdk.Result{}, err
 	}
@@ -46,6 +30,30 @@ func (s *store) Query(ctx context.Context, q sdk.Query) (sdk.Result, error) {
 		return s.read(ctx, st, args, q.MaxRows)
 	}
 	return s.cached(ctx, q, st, args)
+}
+
+// reading checks a query of a sink, and gives it what it leaves out.
+func (d *dialect) reading(q *sdk.Query) (*statement, []any, error) {
+	st, err := d.parse(q.SQL)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !st.begins(d.reads) {
+		return nil, nil, refused("run %s: a query begins with SELECT, WITH or VALUES", st.print)
+	}
+	if d.bars != nil {
+		if word := d.bars(st, true); word != "" {
+			return nil, nil, refused("run %s: a query may only read, and %s does more", st.print, word)
+		}
+	}
+	if q.MaxRows == 0 {
+		q.MaxRows = defaultRows
+	}
+	if q.MaxRows < 0 || q.MaxRows > mostRows {
+		return nil, nil, refused("run %s: MaxRows is %d; it must be 1 to %d", st.print, q.MaxRows, mostRows)
+	}
+	args, err := d.fill(st, q.Args)
+	return st, args, err
 }
 
 // cached asks the cache, under a key that holds the versions of the tables: what was read before a commit can never be
