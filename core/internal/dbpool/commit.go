@@ -2,6 +2,7 @@ package dbpool
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 
@@ -162,16 +163,17 @@ func (w *worker) alone(ctx context.Context, c *call, a *answer) error {
 	}
 }
 
-// begin starts a transaction. A connection that nobody used for a while may be dead and say so only now, as all have
-// after a restart of the server: then nothing has happened yet, and a new one serves as well.
+// begin starts a transaction. A connection may be dead and say so only now, as all have after a restart of the server:
+// then nothing has happened yet, and a new one serves as well.
 func (w *worker) begin(ctx context.Context, k lane) error {
-	err := w.session.open(ctx, w.pool.handleOf(k))
-	if !cause(err).lost {
+	take := func(ctx context.Context) (*sql.Conn, *link, error) { return w.pool.take(ctx, k) }
+	err := w.session.open(ctx, take)
+	if !broke(err, w.link) {
 		return err
 	}
 	w.renew(ctx)
-	w.pool.flush()
-	return w.session.open(ctx, w.pool.handleOf(k))
+	w.link.tell(err)
+	return w.session.open(ctx, take)
 }
 
 // attempt is one transaction with one call.
@@ -184,8 +186,11 @@ func (w *worker) attempt(ctx context.Context, c *call, how manner) ([]sdk.Change
 	if err != nil {
 		return nil, err
 	}
-	if err := s.do(ctx, "COMMIT"); err != nil {
+	mark := s.link.mark()
+	if err := s.do(ctx, "COMMIT"); err != nil && s.link.sentSince(mark) {
 		return nil, uncertain(err)
+	} else if err != nil {
+		return nil, err
 	}
 	return out, nil
 }

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"hash/maphash"
-	"net"
 	"strconv"
 	"strings"
 
@@ -55,9 +54,6 @@ type dialect struct {
 	bars    func(st *statement, reading bool) string
 	recalls []string // words of functions that tell what the last statement did
 }
-
-// dialFunc opens a network connection.
-type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // access is what a connection may do.
 type access int

@@ -17,6 +17,8 @@ var (
 	// ErrAbandoned says that the database did not answer within the operation's time, nor to its cancelling. What was
 	// asked may have happened.
 	ErrAbandoned = errors.New("database did not answer and was abandoned")
+	// ErrDown says that the server was lost and a probe has not found it again. Nothing was sent.
+	ErrDown = errors.New("database is unavailable")
 	// ErrTooMuch says that an answer is larger than its limit. It is never cut.
 	ErrTooMuch = errors.New("answer is too large")
 	// ErrDuplicate says that a row with the same key is there.

@@ -20,8 +20,9 @@ const (
 // guard decides who is served when. Requests wait in a line per holder; a freed place goes to the holder with
 // the fewest leases, then to the one that was served longest ago, so that no holder can crowd out another.
 type guard struct {
-	places  int // in the wide lane
-	perSink int // most of them for one holder, where there is more than one
+	places  int          // in the wide lane
+	perSink int          // most of them for one holder, where there is more than one
+	allow   func() error // why nothing can be sent now; asked with mu held
 
 	mu      sync.Mutex
 	freed   [2]*sync.Cond // on mu: a lease of the lane may have become possible, or the guard stopped
@@ -65,10 +66,10 @@ type job struct {
 	statement string
 	rows      int
 	since     time.Time
-	crowded   bool                // no place was free when it came
-	run       func() (any, error) // a read
-	stop      context.CancelFunc  // ends run early
-	call      *call               // a write
+	crowded   bool                               // no place was free when it came
+	run       func(own func(*link)) (any, error) // a read; it tells which connection it has
+	stop      context.CancelFunc                 // ends run early
+	call      *call                              // a write
 
 	done chan struct{} // closed when out and err are set
 	out  any
@@ -80,12 +81,13 @@ type lease struct {
 	jobs      []*job
 	since     time.Time
 	cancel    context.CancelFunc // guarded by guard.mu
+	link      *link              // guarded by guard.mu: the connection to a server that it has now, or nil
 	cut       bool               // guarded by guard.mu: the housekeeper has cancelled it
 	abandoned bool               // guarded by guard.mu: its worker must end
 }
 
-func newGuard(places, perSink int) *guard {
-	g := &guard{places: places, perSink: perSink, lines: map[string]*line{}, leases: map[*lease]struct{}{}, ended: make(chan struct{})}
+func newGuard(places, perSink int, allow func() error) *guard {
+	g := &guard{places: places, perSink: perSink, allow: allow, lines: map[string]*line{}, leases: map[*lease]struct{}{}, ended: make(chan struct{})}
 	g.freed = [2]*sync.Cond{sync.NewCond(&g.mu), sync.NewCond(&g.mu)}
 	return g
 }
@@ -167,6 +169,9 @@ func (g *guard) push(ctx context.Context, j *job) error {
 		return sdk.WithClass(sdk.ClassUnavailable, fmt.Errorf("%s: not sent: %w", j.statement, ctx.Err()))
 	case len(j.line.jobs[j.lane]) >= maxWaiting:
 		return sdk.WithClass(sdk.ClassBusy, fmt.Errorf("%s: %d requests of %s wait already: %w", j.statement, maxWaiting, j.line.holder, ErrBusy))
+	}
+	if err := g.allow(); err != nil {
+		return fmt.Errorf("%s: %w", j.statement, err)
 	}
 	j.crowded = g.waiting[j.lane] >= g.idle[j.lane]
 	j.line.jobs[j.lane] = append(j.line.jobs[j.lane], j)
@@ -270,6 +275,16 @@ func (g *guard) mayCancel(l *lease, cancel context.CancelFunc) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	l.cancel = cancel
+}
+
+// own tells the housekeeper which connection the lease has, nil for none, which must be told before it is given back.
+func (g *guard) own(l *lease, k *link) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	l.link = k
+	if k != nil && l.cut {
+		k.cut()
+	}
 }
 
 // give ends a lease: answers has one for each of its jobs. It returns false when the lease was abandoned: the callers

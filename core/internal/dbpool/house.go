@@ -36,7 +36,8 @@ func (p *Pool) keepHouse(ctx context.Context, g *life.Group) {
 	}
 }
 
-// scan cancels the leases that are beyond their time and abandons those that cancelling did not end.
+// scan cancels the leases that are beyond their time and cuts their connections, abandons those that this did not end,
+// and cuts what drivers keep open behind closed connections.
 func (p *Pool) scan(g *life.Group) {
 	late, dead := p.guard.overdue(p.opt.OperationTimeout+p.cut, p.abandon)
 	for _, h := range late {
@@ -45,6 +46,9 @@ func (p *Pool) scan(g *life.Group) {
 	for _, d := range dead {
 		p.log.Error("database operation did not end and is abandoned; its connection is replaced", "holder", d.Name, "statement", d.Statement, "age", d.Oldest.Round(time.Millisecond))
 		p.replace(g, d.lane)
+	}
+	if p.links != nil {
+		p.links.sweep()
 	}
 }
 
@@ -64,8 +68,8 @@ type overdue struct {
 	lane lane
 }
 
-// overdue cancels what is older than limit, once, and abandons what is older than limit and grace: its callers are
-// released with an unknown outcome.
+// overdue cancels what is older than limit, and cuts its connection, once; it abandons what is older than limit and
+// grace: its callers are released with an unknown outcome.
 func (g *guard) overdue(limit, grace time.Duration) (late, dead []overdue) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -77,6 +81,9 @@ func (g *guard) overdue(limit, grace time.Duration) (late, dead []overdue) {
 			l.cut = true
 			if l.cancel != nil {
 				l.cancel()
+			}
+			if l.link != nil {
+				l.link.cut()
 			}
 			late = append(late, o)
 		}

@@ -3,10 +3,10 @@ package dbpool
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -54,6 +54,12 @@ type Stats struct {
 	Writes, Commits            uint64        // calls that were written, and the transactions that did it
 	Repeats                    uint64        // transactions run again after a conflict with another
 	Holders                    []Holder      // who has connections, most first
+
+	// Of a server only.
+	Breaker    Breaker
+	Sockets    int // open, those of probes and requests to cancel included
+	Strays     int // calls into the driver that were given up and have not come back
+	Generation int // of the handle, which is exchanged when an operation is abandoned
 }
 
 // Holder is one sink, or the host itself, that has connections.
@@ -69,8 +75,10 @@ type Pool struct {
 	opt     Options
 	dialect *dialect
 	guard   *guard
+	links   *connections // to a server; nil where there is none
+	breaker *breaker     // the same
 	log     *slog.Logger
-	cut     time.Duration // beyond OperationTimeout: an operation is cancelled
+	cut     time.Duration // beyond OperationTimeout: an operation is cancelled and its connection cut
 	abandon time.Duration // beyond that: it is abandoned
 
 	known  *catalog // of the database's tables
@@ -95,7 +103,11 @@ func open(ctx context.Context, o Options, steps ...string) (*Pool, error) {
 	if len(steps) == 0 {
 		steps = p.dialect.migrations
 	}
-	p.guard = newGuard(p.places(wide), o.PerSink)
+	if p.dialect.served {
+		p.links = newConnections(ctx, connectOptions{bound: o.ConnectTimeout, maxLifetime: o.MaxLifetime, fault: func(err error) fault { return p.dialect.fault(err, "") }, login: p.login})
+		p.breaker = newBreaker(p.links.probe, o.Log)
+	}
+	p.guard = newGuard(p.places(wide), o.PerSink, p.breaker.allow)
 	ctx, cancel := context.WithTimeout(ctx, o.ConnectTimeout)
 	defer cancel()
 	if err := p.connect(ctx, steps); err != nil {
@@ -176,6 +188,9 @@ func (p *Pool) writeLane() lane {
 
 // connect makes the handles and migrates.
 func (p *Pool) connect(ctx context.Context, steps []string) error {
+	if _, err := p.dialect.connector(&p.opt, mayWrite, nil); err != nil {
+		return err
+	}
 	if err := errors.Join(p.renew(wide), p.renew(narrow)); err != nil {
 		return err
 	}
@@ -202,12 +217,46 @@ func (p *Pool) renew(k lane) error {
 	return err
 }
 
-// handle makes a handle without connecting. It is the one place where a connector is made for the pool.
+// login makes a connection to a server by way of its driver.
+func (p *Pool) login(ctx context.Context, dial dialFunc) (driver.Conn, error) {
+	c, err := p.dialect.connector(&p.opt, mayWrite, dial)
+	if err != nil {
+		return nil, err
+	}
+	return c.Connect(ctx)
+}
+
+// take is a connection of the lane; to a server within ConnectTimeout, and with its link.
+func (p *Pool) take(ctx context.Context, k lane) (*sql.Conn, *link, error) {
+	if p.dialect.served {
+		bound, cancel := context.WithTimeout(ctx, p.opt.ConnectTimeout)
+		defer cancel()
+		ctx = bound
+	}
+	db := p.handleOf(k)
+	conn, err := db.Conn(ctx)
+	if now := p.handleOf(k); err != nil && now != db { // it was exchanged meanwhile
+		conn, err = now.Conn(ctx)
+	}
+	if err != nil || !p.dialect.served {
+		return conn, nil, p.dialect.clean(ctx, "connect", err, "")
+	}
+	l, err := linkOf(conn)
+	if err != nil {
+		return nil, nil, p.dialect.clean(ctx, "connect", errors.Join(err, conn.Close()), "")
+	}
+	return conn, l, nil
+}
+
+// handle makes a handle without connecting.
 func (p *Pool) handle(k lane) (*sql.DB, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil, ErrStopped
+	}
+	if p.dialect.served {
+		return p.generation(), nil
 	}
 	a := mayWrite
 	if k != p.writeLane() {
@@ -220,20 +269,19 @@ func (p *Pool) handle(k lane) (*sql.DB, error) {
 	db := sql.OpenDB(c)
 	db.SetMaxOpenConns(p.places(k))
 	db.SetMaxIdleConns(p.places(k))
-	if p.dialect.served {
-		db.SetMaxIdleConns(p.opt.MaxIdle)
-		db.SetConnMaxIdleTime(maxIdleTime)
-		db.SetConnMaxLifetime(p.opt.MaxLifetime - rand.N(p.opt.MaxLifetime/10+1))
-	}
 	return db, nil
 }
 
-// flush closes the connections to a server that nobody uses.
-func (p *Pool) flush() {
-	if db := p.handleOf(wide); p.dialect.served {
+// generation is a new handle to a server. When one of its connections is lost, those that nobody uses are closed.
+func (p *Pool) generation() (db *sql.DB) {
+	db = sql.OpenDB(p.links.generation(func(error) {
 		db.SetMaxIdleConns(0)
 		db.SetMaxIdleConns(p.opt.MaxIdle)
-	}
+	}))
+	db.SetMaxOpenConns(p.opt.MaxOpen)
+	db.SetMaxIdleConns(p.opt.MaxIdle)
+	db.SetConnMaxIdleTime(maxIdleTime)
+	return db
 }
 
 // maxIdleTime is how long a connection to a server is kept that nobody uses.
@@ -247,6 +295,9 @@ func (p *Pool) Run(ctx context.Context) error {
 		for range p.places(k) {
 			p.start(g, workerNames[k], p.serve(k))
 		}
+	}
+	if p.breaker != nil {
+		g.Go("database prober", func(context.Context) error { return p.breaker.Run(ctx) })
 	}
 	g.Go("receipts", func(context.Context) error { return p.purgeReceipts(ctx) })
 	p.keepHouse(ctx, g)
@@ -273,6 +324,9 @@ func (p *Pool) Close() error {
 			errs = append(errs, db.Close())
 		}
 	}
+	if p.links != nil {
+		errs = append(errs, p.links.stop())
+	}
 	return errors.Join(errs...)
 }
 
@@ -293,6 +347,10 @@ func (p *Pool) Stats() Stats {
 	s := Stats{
 		InUse: len(g.leases), MaxOpen: p.opt.MaxOpen, WaitCount: g.waits, WaitDuration: g.waited,
 		Waiting: g.waiting[wide] + g.waiting[narrow], Abandoned: g.lost, Writes: g.written, Commits: g.commits, Repeats: g.repeats, Holders: g.holders(),
+	}
+	if p.links != nil {
+		n := p.links.counts()
+		s.Breaker, s.Sockets, s.Strays, s.Generation = p.breaker.state(), n.Sockets, n.Strays, n.Generation
 	}
 	s.Open = max(open, s.InUse)
 	s.Idle = s.Open - s.InUse

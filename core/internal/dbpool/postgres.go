@@ -89,7 +89,8 @@ func postgresConnector(o *Options, _ access, dial dialFunc) (driver.Connector, e
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: cancelTime}
 	}
 	settings := postgresSettings(cfg, o)
-	return stdlib.GetConnector(*cfg, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
+	never := func(context.Context, stdlib.ShouldPingParams) bool { return false } // the pool does, in its own time
+	return stdlib.GetConnector(*cfg, stdlib.OptionShouldPing(never), stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
 		if _, err := c.Exec(ctx, settings); err != nil {
 			return errors.Join(err, c.Close(ctx))
 		}

@@ -1,6 +1,7 @@
 package dbpool
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -94,15 +95,16 @@ func (s *store) read(ctx context.Context, st *statement, args []any, most int) (
 	opCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	j.stop = cancel
-	j.run = func() (out any, err error) {
+	j.run = func(own func(*link)) (out any, err error) {
 		ctx, cancel := context.WithTimeout(opCtx, p.opt.OperationTimeout)
 		defer cancel()
+		var k *link
 		ask := func() (err error) {
-			out, err = p.dialect.readAll(ctx, cancel, p.handleOf(wide), st, args, most)
+			out, err = p.readOn(ctx, func(is *link) { k = cmp.Or(is, k); own(is) }, cancel, st, args, most)
 			return err
 		}
-		if err = p.again(ctx, ask); cause(err).lost {
-			p.flush()
+		if err = p.again(ctx, ask); broke(err, k) {
+			k.tell(err)
 			err = ask()
 		}
 		return out, err
@@ -114,8 +116,35 @@ func (s *store) read(ctx context.Context, st *statement, args []any, most int) (
 	return out.(sdk.Result), nil
 }
 
+// readOn reads on a connection of its own, where there is a server. After an error that is given up: nobody knows what
+// state it is in.
+func (p *Pool) readOn(ctx context.Context, own func(*link), stop context.CancelFunc, st *statement, args []any, most int) (res sdk.Result, err error) {
+	if !p.dialect.served {
+		return p.dialect.readAll(ctx, stop, p.handleOf(wide), st, args, most)
+	}
+	conn, k, err := p.take(ctx, wide)
+	if err != nil {
+		return res, err
+	}
+	own(k)
+	defer func() {
+		own(nil)
+		if err == nil {
+			err = p.dialect.clean(ctx, "give back", conn.Close(), "")
+		} else if bad := discard(conn, nil); bad != nil {
+			p.log.Warn("database connection not given up", "err", p.dialect.clean(ctx, "close", bad, ""))
+		}
+	}()
+	return p.dialect.readAll(ctx, stop, conn, st, args, most)
+}
+
+// asker is a *sql.DB or a *sql.Conn.
+type asker interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
 // readAll runs the query and reads its answer to the end, or ends ctx by stop.
-func (d *dialect) readAll(ctx context.Context, stop context.CancelFunc, db *sql.DB, st *statement, args []any, most int) (res sdk.Result, err error) {
+func (d *dialect) readAll(ctx context.Context, stop context.CancelFunc, db asker, st *statement, args []any, most int) (res sdk.Result, err error) {
 	rows, err := db.QueryContext(ctx, st.text, args...)
 	if err != nil {
 		return res, d.asked(ctx, st, err)

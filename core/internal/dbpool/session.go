@@ -19,23 +19,39 @@ const (
 type session struct {
 	dialect *dialect
 	conn    *sql.Conn // nil between leases where the database is served: the handle looks after it then
+	link    *link     // of conn, where the database is served
+	own     func(*link)
 	known   *catalog
 	version int64                // of the catalog that known is of, where the database tells it
 	stmts   map[string]*sql.Stmt // prepared on conn, where it is kept
 }
 
-func newSession(d *dialect, known *catalog) *session {
-	return &session{dialect: d, known: known, version: -1, stmts: map[string]*sql.Stmt{}}
+// newSession makes a session that tells own which connection to a server it has, and nil before it lets it go.
+func newSession(d *dialect, known *catalog, own func(*link)) *session {
+	return &session{dialect: d, known: known, own: own, version: -1, stmts: map[string]*sql.Stmt{}}
 }
 
 // open makes sure that there is a connection, and starts a transaction on it.
-func (s *session) open(ctx context.Context, db *sql.DB) (err error) {
+func (s *session) open(ctx context.Context, take func(context.Context) (*sql.Conn, *link, error)) (err error) {
 	if s.conn == nil {
-		if s.conn, err = db.Conn(ctx); err != nil {
-			return s.dialect.clean(ctx, "connect for writing", err, "")
+		if s.conn, s.link, err = take(ctx); err != nil {
+			return err
+		}
+		if s.link != nil {
+			s.own(s.link)
 		}
 	}
 	return s.begin(ctx)
+}
+
+// let takes the connection out of the session.
+func (s *session) let() *sql.Conn {
+	conn := s.conn
+	if s.link != nil {
+		s.own(nil)
+	}
+	s.conn, s.link = nil, nil
+	return conn
 }
 
 // rest gives the connection back between leases, where it is not kept.
@@ -43,9 +59,7 @@ func (s *session) rest(ctx context.Context) error {
 	if s.conn == nil || !s.dialect.served {
 		return nil
 	}
-	err := s.conn.Close()
-	s.conn = nil
-	return s.dialect.clean(ctx, "give back", err, "")
+	return s.dialect.clean(ctx, "give back", s.let().Close(), "")
 }
 
 // close lets everything go, without a transaction in it.
@@ -53,9 +67,7 @@ func (s *session) close() error {
 	if s.conn == nil {
 		return nil
 	}
-	err := s.conn.Close()
-	s.conn = nil
-	return err
+	return s.let().Close()
 }
 
 // drop undoes the transaction, if there is one, and gives the connection up rather than back: after an error nobody
@@ -64,8 +76,7 @@ func (s *session) drop(ctx context.Context) error {
 	if s.conn == nil {
 		return nil
 	}
-	conn := s.conn
-	s.conn = nil
+	conn := s.let()
 	clear(s.stmts)
 	var undo error
 	if !s.dialect.served { // a server undoes it when its connection goes
@@ -73,7 +84,11 @@ func (s *session) drop(ctx context.Context) error {
 		defer cancel()
 		_, undo = conn.ExecContext(ctx, s.dialect.rollback)
 	}
-	// A bad connection is closed by database/sql, which undoes the transaction even where the statement could not.
+	return discard(conn, undo)
+}
+
+// discard has the connection closed: one that a driver calls bad is, and its transaction is undone by that.
+func discard(conn *sql.Conn, undo error) error {
 	err := conn.Raw(func(any) error { return errors.Join(driver.ErrBadConn, undo) })
 	if errors.Is(err, driver.ErrBadConn) {
 		return nil

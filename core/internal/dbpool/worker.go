@@ -3,6 +3,7 @@ package dbpool
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -14,6 +15,8 @@ import (
 type worker struct {
 	pool    *Pool
 	session *session
+	lease   *lease // that it serves now
+	link    *link  // the newest connection of it, also when it was given back; nil where there are none to a server
 }
 
 // serve answers one lease of the lane after the other until the guard stops.
@@ -23,12 +26,14 @@ func (p *Pool) serve(k lane) func(context.Context) error {
 		if !p.dialect.served {
 			known = newCatalog() // one that is of its connection's version
 		}
-		w := &worker{pool: p, session: newSession(p.dialect, known)}
+		w := &worker{pool: p}
+		w.session = newSession(p.dialect, known, w.own)
 		for {
 			l := p.guard.take(k)
 			if l == nil {
 				return w.session.close()
 			}
+			w.lease, w.link = l, nil
 			answers := w.answer(ctx, l)
 			for i, j := range l.jobs {
 				p.note(ctx, j, time.Since(l.since), answers[i].err)
@@ -40,18 +45,52 @@ func (p *Pool) serve(k lane) func(context.Context) error {
 	}
 }
 
-func (w *worker) answer(ctx context.Context, l *lease) []answer {
-	if l.jobs[0].call != nil {
-		return w.write(ctx, l)
+// answer serves the lease, unless the server was lost since its requests were queued.
+func (w *worker) answer(ctx context.Context, l *lease) (answers []answer) {
+	if err := w.pool.breaker.allow(); err != nil {
+		answers = make([]answer, len(l.jobs))
+		for i, j := range l.jobs {
+			answers[i].err = fmt.Errorf("%s: %w", j.statement, err)
+		}
+		return answers
 	}
-	j := l.jobs[0]
-	w.pool.guard.mayCancel(l, j.stop)
+	if l.jobs[0].call != nil {
+		answers = w.write(ctx, l)
+	} else {
+		answers = w.read(l.jobs[0])
+	}
+	if w.pool.breaker != nil {
+		w.judge(answers[0].err)
+	}
+	return answers
+}
+
+func (w *worker) read(j *job) []answer {
+	w.pool.guard.mayCancel(w.lease, j.stop)
 	var out any
 	err := life.Call(func() (err error) {
-		out, err = j.run()
+		out, err = j.run(w.own)
 		return err
 	})
 	return []answer{{out, w.pool.caught(j.statement, err)}}
+}
+
+// own takes note of the connection that the lease has, or, with nil, that it has none any more.
+func (w *worker) own(k *link) {
+	if k != nil {
+		w.link = k
+	}
+	w.pool.guard.own(w.lease, k)
+}
+
+// judge tells the breaker what an operation's end says about the server: an error that its time is over says nothing.
+func (w *worker) judge(err error) {
+	switch {
+	case lost(err, w.link):
+		w.pool.breaker.fails(w.lease.since, err)
+	case err == nil, cause(err).text != "":
+		w.pool.breaker.works()
+	}
 }
 
 // renew gives the connection up; the next lease gets another.
