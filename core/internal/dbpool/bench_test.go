@@ -245,29 +245,3 @@ func BenchmarkGroup(b *testing.B) {
 		})
 	}
 }
-
-// BenchmarkGuard is the cheapest query through the guard, and without it.
-func BenchmarkGuard(b *testing.B) {
-	b.Run("pool", func(b *testing.B) {
-		p := running(b, dbpool.Options{})
-		store := p.Store("emr")
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := store.Query(b.Context(), sdk.Query{SQL: "SELECT 1"}); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("direct", func(b *testing.B) {
-		d := newDirect(b)
-		b.ReportAllocs()
-		for b.Loop() {
-			ctx, cancel := context.WithTimeout(b.Context(), 10*time.Second)
-			var n any
-			if err := d.db.QueryRowContext(ctx, "SELECT 1").Scan(&n); err != nil {
-				b.Fatal(err)
-			}
-			cancel()
-		}
-	})
-}

@@ -166,7 +166,7 @@ func (w *worker) alone(ctx context.Context, c *call, a *answer) error {
 // begin starts a transaction. A connection may be dead and say so only now, as all have after a restart of the server:
 // then nothing has happened yet, and a new one serves as well.
 func (w *worker) begin(ctx context.Context, k lane) error {
-	take := func(ctx context.Context) (*sql.Conn, *link, error) { return w.pool.take(ctx, k) }
+	take := func(ctx context.Context) (*sql.Conn, *link, error) { return w.pool.take(ctx, k, w.own) }
 	err := w.session.open(ctx, take)
 	if !broke(err, w.link) {
 		return err

@@ -20,7 +20,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// toyServer answers each line with "ok", on a real port. It can be frozen, muted at the login, and restarted.
+// toyServer answers each line with "ok", and what begins with BAD with "no", on a real port. It can be frozen and
+// restarted.
 type toyServer struct {
 	t              *testing.T
 	addr           string
@@ -130,12 +131,15 @@ func (s *toyServer) serve(c net.Conn) {
 		}
 		line = strings.TrimSpace(line)
 		s.mu.Lock()
-		frost, hook := s.frost, s.hook
+		hook := s.hook
 		s.mu.Unlock()
-		<-frost
 		if hook != nil && !hook(c, line) {
 			return
 		}
+		s.mu.Lock()
+		frost := s.frost
+		s.mu.Unlock()
+		<-frost
 		switch line {
 		case "login":
 			s.logins.Add(1)
@@ -144,7 +148,11 @@ func (s *toyServer) serve(c net.Conn) {
 		default:
 			s.writes.Add(1)
 		}
-		if _, err := io.WriteString(c, "ok\n"); err != nil {
+		answer := "ok\n"
+		if strings.HasPrefix(line, "BAD") {
+			answer = "no\n"
+		}
+		if _, err := io.WriteString(c, answer); err != nil {
 			return
 		}
 	}
@@ -178,8 +186,12 @@ func (c *toyConn) ask(ctx context.Context, line string) error {
 	if _, err := io.WriteString(c.nc, line+"\n"); err != nil {
 		return errors.Join(ctx.Err(), err)
 	}
-	if _, err := c.in.ReadString('\n'); err != nil {
+	answer, err := c.in.ReadString('\n')
+	if err != nil {
 		return errors.Join(ctx.Err(), err)
+	}
+	if answer == "no\n" {
+		return errAnswer
 	}
 	return nil
 }

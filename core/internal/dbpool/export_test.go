@@ -14,7 +14,11 @@ import (
 
 // OpenVersions opens with the shipped migrations and more of the test's own; with fewer where shipped is less than all.
 func OpenVersions(ctx context.Context, o Options, shipped int, more ...string) (*Pool, error) {
-	return open(ctx, o, slices.Concat(Migrations(o.Driver)[:shipped], more)...)
+	d, err := o.dialect()
+	if err != nil {
+		return nil, err
+	}
+	return open(ctx, o, d, slices.Concat(d.migrations[:shipped], more))
 }
 
 // Shipped is the number of shipped migrations.

@@ -82,7 +82,7 @@ type lease struct {
 	since     time.Time
 	cancel    context.CancelFunc // guarded by guard.mu
 	link      *link              // guarded by guard.mu: the connection to a server that it has now, or nil
-	cut       bool               // guarded by guard.mu: the housekeeper has cancelled it
+	cut       time.Time          // guarded by guard.mu: when the housekeeper cancelled it; zero is not yet
 	abandoned bool               // guarded by guard.mu: its worker must end
 }
 
@@ -277,26 +277,27 @@ func (g *guard) mayCancel(l *lease, cancel context.CancelFunc) {
 	l.cancel = cancel
 }
 
-// own tells the housekeeper which connection the lease has, nil for none, which must be told before it is given back.
+// own tells the housekeeper which connection the lease has, or that it has none any more.
 func (g *guard) own(l *lease, k *link) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	l.link = k
-	if k != nil && l.cut {
+	if k != nil && !l.cut.IsZero() {
 		k.cut()
 	}
 }
 
 // give ends a lease: answers has one for each of its jobs. It returns false when the lease was abandoned: the callers
-// have their answer, and the worker must end, for another one stands in its place.
-func (g *guard) give(l *lease, answers []answer) bool {
+// have their answer, and the worker must end, for another one stands in its place. kept is a connection that was not
+// given back before.
+func (g *guard) give(l *lease, answers []answer) (goOn bool, kept *link) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if l.abandoned {
-		return false
+		return false, nil
 	}
 	g.drop(l, answers)
-	return true
+	return true, l.link
 }
 
 type answer struct {

@@ -68,8 +68,8 @@ type overdue struct {
 	lane lane
 }
 
-// overdue cancels what is older than limit, and cuts its connection, once; it abandons what is older than limit and
-// grace: its callers are released with an unknown outcome.
+// overdue cancels what is older than limit, and cuts its connection, once; what has not ended a grace later it
+// abandons: its callers are released with an unknown outcome.
 func (g *guard) overdue(limit, grace time.Duration) (late, dead []overdue) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -77,8 +77,9 @@ func (g *guard) overdue(limit, grace time.Duration) (late, dead []overdue) {
 		age := time.Since(l.since)
 		first := l.jobs[0]
 		o := overdue{Holder{Name: names(l.jobs), Oldest: age, Statement: first.statement}, first.lane}
-		if age > limit && !l.cut {
-			l.cut = true
+		switch {
+		case age > limit && l.cut.IsZero():
+			l.cut = time.Now()
 			if l.cancel != nil {
 				l.cancel()
 			}
@@ -86,8 +87,7 @@ func (g *guard) overdue(limit, grace time.Duration) (late, dead []overdue) {
 				l.link.cut()
 			}
 			late = append(late, o)
-		}
-		if age > limit+grace {
+		case !l.cut.IsZero() && time.Since(l.cut) > grace:
 			l.abandoned = true
 			g.lost++
 			g.workers--

@@ -1,6 +1,7 @@
 package dbpool
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -92,17 +93,20 @@ type Pool struct {
 
 // Open opens the database, makes it if it is not there and is a file, and brings the host's own tables to their newest
 // form. The error says what to check.
-func Open(ctx context.Context, o Options) (*Pool, error) { return open(ctx, o) }
-
-// open runs the dialect's own migrations, or steps in their place.
-func open(ctx context.Context, o Options, steps ...string) (*Pool, error) {
-	if err := o.fill(); err != nil {
+func Open(ctx context.Context, o Options) (*Pool, error) {
+	d, err := o.dialect()
+	if err != nil {
 		return nil, err
 	}
-	p := &Pool{opt: o, dialect: dialectOf(o.Driver), known: newCatalog(), log: o.Log, cut: 2 * time.Second, abandon: time.Second}
-	if len(steps) == 0 {
-		steps = p.dialect.migrations
+	return open(ctx, o, d, d.migrations)
+}
+
+// open brings the tables up to date by the steps.
+func open(ctx context.Context, o Options, d *dialect, steps []string) (*Pool, error) {
+	if err := o.fill(d); err != nil {
+		return nil, err
 	}
+	p := &Pool{opt: o, dialect: d, known: newCatalog(), log: o.Log, cut: 2 * time.Second, abandon: time.Second}
 	if p.dialect.served {
 		p.links = newConnections(ctx, connectOptions{bound: o.ConnectTimeout, maxLifetime: o.MaxLifetime, fault: func(err error) fault { return p.dialect.fault(err, "") }, login: p.login})
 		p.breaker = newBreaker(p.links.probe, o.Log)
@@ -116,18 +120,21 @@ func open(ctx context.Context, o Options, steps ...string) (*Pool, error) {
 	return p, nil
 }
 
-func (o *Options) fill() error {
-	if o.Driver == "" {
-		o.Driver = "sqlite"
+// dialect is that of the driver.
+func (o *Options) dialect() (*dialect, error) {
+	d := dialectOf(cmp.Or(o.Driver, "sqlite"))
+	if d == nil {
+		return nil, fmt.Errorf("open database: driver %q is not known; those that are there: %s", o.Driver, strings.Join(drivers(), ", "))
 	}
-	d := dialectOf(o.Driver)
+	return d, nil
+}
+
+func (o *Options) fill(d *dialect) error {
 	switch {
-	case d == nil:
-		return fmt.Errorf("open database: driver %q is not known; those that are there: %s", o.Driver, strings.Join(drivers(), ", "))
 	case !d.served && o.Path == "":
 		return errors.New("open database: no path is set")
 	case d.served && o.DSN == "":
-		return fmt.Errorf("open database: no dsn is set for %s", o.Driver)
+		return fmt.Errorf("open database: no dsn is set for %s", d.name)
 	}
 	if o.MaxOpen == 0 {
 		o.MaxOpen = 8
@@ -226,8 +233,8 @@ func (p *Pool) login(ctx context.Context, dial dialFunc) (driver.Conn, error) {
 	return c.Connect(ctx)
 }
 
-// take is a connection of the lane; to a server within ConnectTimeout, and with its link.
-func (p *Pool) take(ctx context.Context, k lane) (*sql.Conn, *link, error) {
+// take is a connection of the lane; to a server within ConnectTimeout, and with its link, which own is told.
+func (p *Pool) take(ctx context.Context, k lane, own func(*link)) (*sql.Conn, *link, error) {
 	if p.dialect.served {
 		bound, cancel := context.WithTimeout(ctx, p.opt.ConnectTimeout)
 		defer cancel()
@@ -245,7 +252,26 @@ func (p *Pool) take(ctx context.Context, k lane) (*sql.Conn, *link, error) {
 	if err != nil {
 		return nil, nil, p.dialect.clean(ctx, "connect", errors.Join(err, conn.Close()), "")
 	}
+	own(l)
 	return conn, l, nil
+}
+
+// lend has a connection to a server used, and takes it back: into the pool, or after an error out of it, for nobody
+// knows what state it is in.
+func (p *Pool) lend(ctx context.Context, own func(*link), use func(*sql.Conn) error) error {
+	conn, _, err := p.take(ctx, wide, own)
+	if err != nil {
+		return err
+	}
+	if err = use(conn); err == nil {
+		own(nil) // before another lease can have it
+		return p.dialect.clean(ctx, "give back", conn.Close(), "")
+	}
+	if bad := discard(conn, nil); bad != nil {
+		p.log.Warn("database connection not given up", "err", p.dialect.clean(ctx, "close", bad, ""))
+	}
+	own(nil)
+	return err
 }
 
 // handle makes a handle without connecting.

@@ -99,9 +99,11 @@ func (s *store) read(ctx context.Context, st *statement, args []any, most int) (
 		ctx, cancel := context.WithTimeout(opCtx, p.opt.OperationTimeout)
 		defer cancel()
 		var k *link
-		ask := func() (err error) {
-			out, err = p.readOn(ctx, func(is *link) { k = cmp.Or(is, k); own(is) }, cancel, st, args, most)
-			return err
+		ask := func() error {
+			return p.reading(ctx, func(is *link) { k = cmp.Or(is, k); own(is) }, func(db asker) (err error) {
+				out, err = p.dialect.readAll(ctx, cancel, db, st, args, most)
+				return err
+			})
 		}
 		if err = p.again(ctx, ask); broke(err, k) {
 			k.tell(err)
@@ -116,26 +118,12 @@ func (s *store) read(ctx context.Context, st *statement, args []any, most int) (
 	return out.(sdk.Result), nil
 }
 
-// readOn reads on a connection of its own, where there is a server. After an error that is given up: nobody knows what
-// state it is in.
-func (p *Pool) readOn(ctx context.Context, own func(*link), stop context.CancelFunc, st *statement, args []any, most int) (res sdk.Result, err error) {
+// reading gives use what it can ask: a connection that the lease has, where there is a server.
+func (p *Pool) reading(ctx context.Context, own func(*link), use func(asker) error) error {
 	if !p.dialect.served {
-		return p.dialect.readAll(ctx, stop, p.handleOf(wide), st, args, most)
+		return use(p.handleOf(wide))
 	}
-	conn, k, err := p.take(ctx, wide)
-	if err != nil {
-		return res, err
-	}
-	own(k)
-	defer func() {
-		own(nil)
-		if err == nil {
-			err = p.dialect.clean(ctx, "give back", conn.Close(), "")
-		} else if bad := discard(conn, nil); bad != nil {
-			p.log.Warn("database connection not given up", "err", p.dialect.clean(ctx, "close", bad, ""))
-		}
-	}()
-	return p.dialect.readAll(ctx, stop, conn, st, args, most)
+	return p.lend(ctx, own, func(conn *sql.Conn) error { return use(conn) })
 }
 
 // asker is a *sql.DB or a *sql.Conn.

@@ -32,10 +32,13 @@ func OpenReader(ctx context.Context, path string) (*Reader, error) {
 
 // OpenReaderOf opens the database of a host for reading, by the options that say where it is.
 func OpenReaderOf(ctx context.Context, o Options) (*Reader, error) {
-	if err := o.fill(); err != nil {
+	d, err := o.dialect()
+	if err == nil {
+		err = o.fill(d)
+	}
+	if err != nil {
 		return nil, err
 	}
-	d := dialectOf(o.Driver)
 	where := d.place(&o)
 	if _, err := os.Stat(o.Path); !d.served && errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open database %s: it is not there; check data_dir, and that the host ran once: %w", where, fs.ErrNotExist)

@@ -26,7 +26,7 @@ type session struct {
 	stmts   map[string]*sql.Stmt // prepared on conn, where it is kept
 }
 
-// newSession makes a session that tells own which connection to a server it has, and nil before it lets it go.
+// newSession makes a session; own is told when it has let its connection to a server go.
 func newSession(d *dialect, known *catalog, own func(*link)) *session {
 	return &session{dialect: d, known: known, own: own, version: -1, stmts: map[string]*sql.Stmt{}}
 }
@@ -37,21 +37,8 @@ func (s *session) open(ctx context.Context, take func(context.Context) (*sql.Con
 		if s.conn, s.link, err = take(ctx); err != nil {
 			return err
 		}
-		if s.link != nil {
-			s.own(s.link)
-		}
 	}
 	return s.begin(ctx)
-}
-
-// let takes the connection out of the session.
-func (s *session) let() *sql.Conn {
-	conn := s.conn
-	if s.link != nil {
-		s.own(nil)
-	}
-	s.conn, s.link = nil, nil
-	return conn
 }
 
 // rest gives the connection back between leases, where it is not kept.
@@ -59,7 +46,8 @@ func (s *session) rest(ctx context.Context) error {
 	if s.conn == nil || !s.dialect.served {
 		return nil
 	}
-	return s.dialect.clean(ctx, "give back", s.let().Close(), "")
+	s.own(nil) // before another lease can have it
+	return s.dialect.clean(ctx, "give back", s.close(), "")
 }
 
 // close lets everything go, without a transaction in it.
@@ -67,7 +55,9 @@ func (s *session) close() error {
 	if s.conn == nil {
 		return nil
 	}
-	return s.let().Close()
+	err := s.conn.Close()
+	s.conn, s.link = nil, nil
+	return err
 }
 
 // drop undoes the transaction, if there is one, and gives the connection up rather than back: after an error nobody
@@ -76,15 +66,19 @@ func (s *session) drop(ctx context.Context) error {
 	if s.conn == nil {
 		return nil
 	}
-	conn := s.let()
 	clear(s.stmts)
 	var undo error
 	if !s.dialect.served { // a server undoes it when its connection goes
 		ctx, cancel := context.WithTimeout(ctx, undoTime)
 		defer cancel()
-		_, undo = conn.ExecContext(ctx, s.dialect.rollback)
+		_, undo = s.conn.ExecContext(ctx, s.dialect.rollback)
 	}
-	return discard(conn, undo)
+	err := discard(s.conn, undo)
+	if s.link != nil {
+		s.own(nil)
+	}
+	s.conn, s.link = nil, nil
+	return err
 }
 
 // discard has the connection closed: one that a driver calls bad is, and its transaction is undone by that.

@@ -38,7 +38,11 @@ func (p *Pool) serve(k lane) func(context.Context) error {
 			for i, j := range l.jobs {
 				p.note(ctx, j, time.Since(l.since), answers[i].err)
 			}
-			if !p.guard.give(l, answers) {
+			goOn, kept := p.guard.give(l, answers)
+			if kept != nil {
+				p.reclaim(l, kept)
+			}
+			if !goOn {
 				return w.session.close()
 			}
 		}
@@ -81,6 +85,15 @@ func (w *worker) own(k *link) {
 		w.link = k
 	}
 	w.pool.guard.own(w.lease, k)
+}
+
+// reclaim cuts a connection that an operation did not give back, and has the handle exchanged, whose place it keeps.
+func (p *Pool) reclaim(l *lease, kept *link) {
+	kept.cut()
+	p.log.Error("database operation ended without its connection; that is cut and the others are replaced", "holder", names(l.jobs), "statement", l.jobs[0].statement)
+	if err := p.renew(l.jobs[0].lane); err != nil {
+		p.log.Error("database connections not replaced", "err", err)
+	}
 }
 
 // judge tells the breaker what an operation's end says about the server: an error that its time is over says nothing.
