@@ -166,13 +166,13 @@ func (w *worker) alone(ctx context.Context, c *call, a *answer) error {
 // begin starts a transaction. A connection may be dead and say so only now, as all have after a restart of the server:
 // then nothing has happened yet, and a new one serves as well.
 func (w *worker) begin(ctx context.Context, k lane) error {
-	take := func(ctx context.Context) (*sql.Conn, *link, error) { return w.pool.take(ctx, k, w.own) }
+	take := func(ctx context.Context) (*sql.Conn, *link, error) { return w.pool.take(ctx, k, w.lease) }
 	err := w.session.open(ctx, take)
-	if !broke(err, w.link) {
+	if !broke(err, w.lease.last) {
 		return err
 	}
 	w.renew(ctx)
-	w.link.tell(err)
+	w.lease.last.tell(err)
 	return w.session.open(ctx, take)
 }
 

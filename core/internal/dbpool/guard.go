@@ -66,10 +66,10 @@ type job struct {
 	statement string
 	rows      int
 	since     time.Time
-	crowded   bool                               // no place was free when it came
-	run       func(own func(*link)) (any, error) // a read; it tells which connection it has
-	stop      context.CancelFunc                 // ends run early
-	call      *call                              // a write
+	crowded   bool                        // no place was free when it came
+	run       func(l *lease) (any, error) // a read
+	stop      context.CancelFunc          // ends run early
+	call      *call                       // a write
 
 	done chan struct{} // closed when out and err are set
 	out  any
@@ -82,6 +82,7 @@ type lease struct {
 	since     time.Time
 	cancel    context.CancelFunc // guarded by guard.mu
 	link      *link              // guarded by guard.mu: the connection to a server that it has now, or nil
+	last      *link              // the newest of them, also when it was given back; belongs to its worker
 	cut       time.Time          // guarded by guard.mu: when the housekeeper cancelled it; zero is not yet
 	abandoned bool               // guarded by guard.mu: its worker must end
 }

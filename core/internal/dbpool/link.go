@@ -32,6 +32,7 @@ type link struct {
 	cutOff  bool                 // guarded by mu: sockets are closed, and none is to come
 	lost    bool                 // guarded by mu: the other end is gone
 	pinging bool                 // guarded by mu: the driver is in a ping
+	lent    func()               // guarded by mu: to be called when database/sql has the link back
 	closing bool                 // guarded by mu: Close was called
 	closed  time.Time            // guarded by mu: when
 }
@@ -101,6 +102,27 @@ func (l *link) conn() driver.Conn {
 	return l
 }
 
+// lend has f called once, when database/sql has the link back and before anybody else can have it.
+func (l *link) lend(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lent = f
+}
+
+func (l *link) back() {
+	if f := l.taken(); f != nil {
+		f()
+	}
+}
+
+func (l *link) taken() func() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f := l.lent
+	l.lent = nil
+	return f
+}
+
 // mark is what has been sent so far, for sentSince.
 func (l *link) mark() int64 {
 	if l == nil {
@@ -132,6 +154,7 @@ func (l *link) Unwrap() driver.Conn { return l.inner }
 // Close ends the connection, at once where it is cut or lost. A driver that gave it up at the end of a context may still
 // ask the server to cancel, see sweep. One that has not come back from a ping is closed when it does.
 func (l *link) Close() error {
+	l.back()
 	inner, dead := l.end(), l.dead()
 	if dead {
 		l.cut()
@@ -249,6 +272,7 @@ func (l *link) pinged() error {
 
 // IsValid is called when a connection is given back: one that is lost, cut or old is not kept.
 func (l *link) IsValid() bool {
+	l.back()
 	l.idleSince = time.Now()
 	if l.gone.Load() || !l.expires.IsZero() && l.idleSince.After(l.expires) {
 		return false

@@ -62,6 +62,7 @@ func (l *link) lateText(took time.Duration) string {
 func unreached(err error) string {
 	var dns *net.DNSError
 	var op *net.OpError
+	var late net.Error
 	var bug *life.Panic
 	var cert *tls.CertificateVerificationError
 	switch {
@@ -73,6 +74,8 @@ func unreached(err error) string {
 		return "the certificate of the server is not trusted; check it, and how the dsn says to encrypt"
 	case errors.As(err, &dns):
 		return "the name of the server is not known; check the address in the configuration"
+	case errors.As(err, &late) && late.Timeout():
+		return "the server does not answer in time; it hangs or is overloaded"
 	case errors.As(err, &op) && op.Op == "dial":
 		return "the server is not reached; check that it runs, its address, its port and the firewall"
 	default:

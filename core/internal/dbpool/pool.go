@@ -233,8 +233,9 @@ func (p *Pool) login(ctx context.Context, dial dialFunc) (driver.Conn, error) {
 	return c.Connect(ctx)
 }
 
-// take is a connection of the lane; to a server within ConnectTimeout, and with its link, which own is told.
-func (p *Pool) take(ctx context.Context, k lane, own func(*link)) (*sql.Conn, *link, error) {
+// take is a connection of the lane; to a server within ConnectTimeout, and with its link, which the lease has until
+// database/sql has it back.
+func (p *Pool) take(ctx context.Context, k lane, l *lease) (*sql.Conn, *link, error) {
 	if p.dialect.served {
 		bound, cancel := context.WithTimeout(ctx, p.opt.ConnectTimeout)
 		defer cancel()
@@ -248,29 +249,29 @@ func (p *Pool) take(ctx context.Context, k lane, own func(*link)) (*sql.Conn, *l
 	if err != nil || !p.dialect.served {
 		return conn, nil, p.dialect.clean(ctx, "connect", err, "")
 	}
-	l, err := linkOf(conn)
+	is, err := linkOf(conn)
 	if err != nil {
 		return nil, nil, p.dialect.clean(ctx, "connect", errors.Join(err, conn.Close()), "")
 	}
-	own(l)
-	return conn, l, nil
+	is.lend(func() { p.guard.own(l, nil) })
+	l.last = is
+	p.guard.own(l, is)
+	return conn, is, nil
 }
 
 // lend has a connection to a server used, and takes it back: into the pool, or after an error out of it, for nobody
 // knows what state it is in.
-func (p *Pool) lend(ctx context.Context, own func(*link), use func(*sql.Conn) error) error {
-	conn, _, err := p.take(ctx, wide, own)
+func (p *Pool) lend(ctx context.Context, l *lease, use func(*sql.Conn) error) error {
+	conn, _, err := p.take(ctx, wide, l)
 	if err != nil {
 		return err
 	}
 	if err = use(conn); err == nil {
-		own(nil) // before another lease can have it
 		return p.dialect.clean(ctx, "give back", conn.Close(), "")
 	}
 	if bad := discard(conn, nil); bad != nil {
 		p.log.Warn("database connection not given up", "err", p.dialect.clean(ctx, "close", bad, ""))
 	}
-	own(nil)
 	return err
 }
 

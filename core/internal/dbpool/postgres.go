@@ -78,10 +78,10 @@ func postgresConnector(o *Options, _ access, dial dialFunc) (driver.Connector, e
 	if err != nil {
 		return nil, err
 	}
-	if dial != nil {
+	switch {
+	case dial != nil: // whoever has it bounds the login too
 		cfg.DialFunc = pgconn.DialFunc(dial)
-	}
-	if cfg.ConnectTimeout == 0 {
+	case cfg.ConnectTimeout == 0:
 		cfg.ConnectTimeout = o.ConnectTimeout
 	}
 	// A statement that is cancelled here must end there too, or it would keep its locks.

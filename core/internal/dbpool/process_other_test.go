@@ -5,6 +5,7 @@ package dbpool_test
 import (
 	"errors"
 	"os/exec"
+	"testing"
 )
 
 func ordinary(*exec.Cmd, string) error {
@@ -12,3 +13,7 @@ func ordinary(*exec.Cmd, string) error {
 }
 
 func quit(*exec.Cmd) error { return nil }
+
+func (*postgresServer) freeze(testing.TB) {}
+
+func (*postgresServer) thaw(testing.TB) {}

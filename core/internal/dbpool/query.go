@@ -1,7 +1,6 @@
 package dbpool
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -95,18 +94,17 @@ func (s *store) read(ctx context.Context, st *statement, args []any, most int) (
 	opCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	j.stop = cancel
-	j.run = func(own func(*link)) (out any, err error) {
+	j.run = func(l *lease) (out any, err error) {
 		ctx, cancel := context.WithTimeout(opCtx, p.opt.OperationTimeout)
 		defer cancel()
-		var k *link
 		ask := func() error {
-			return p.reading(ctx, func(is *link) { k = cmp.Or(is, k); own(is) }, func(db asker) (err error) {
+			return p.reading(ctx, l, func(db asker) (err error) {
 				out, err = p.dialect.readAll(ctx, cancel, db, st, args, most)
 				return err
 			})
 		}
-		if err = p.again(ctx, ask); broke(err, k) {
-			k.tell(err)
+		if err = p.again(ctx, ask); broke(err, l.last) {
+			l.last.tell(err)
 			err = ask()
 		}
 		return out, err
@@ -119,11 +117,11 @@ func (s *store) read(ctx context.Context, st *statement, args []any, most int) (
 }
 
 // reading gives use what it can ask: a connection that the lease has, where there is a server.
-func (p *Pool) reading(ctx context.Context, own func(*link), use func(asker) error) error {
+func (p *Pool) reading(ctx context.Context, l *lease, use func(asker) error) error {
 	if !p.dialect.served {
 		return use(p.handleOf(wide))
 	}
-	return p.lend(ctx, own, func(conn *sql.Conn) error { return use(conn) })
+	return p.lend(ctx, l, func(conn *sql.Conn) error { return use(conn) })
 }
 
 // asker is a *sql.DB or a *sql.Conn.

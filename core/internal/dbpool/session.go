@@ -20,15 +20,13 @@ type session struct {
 	dialect *dialect
 	conn    *sql.Conn // nil between leases where the database is served: the handle looks after it then
 	link    *link     // of conn, where the database is served
-	own     func(*link)
 	known   *catalog
 	version int64                // of the catalog that known is of, where the database tells it
 	stmts   map[string]*sql.Stmt // prepared on conn, where it is kept
 }
 
-// newSession makes a session; own is told when it has let its connection to a server go.
-func newSession(d *dialect, known *catalog, own func(*link)) *session {
-	return &session{dialect: d, known: known, own: own, version: -1, stmts: map[string]*sql.Stmt{}}
+func newSession(d *dialect, known *catalog) *session {
+	return &session{dialect: d, known: known, version: -1, stmts: map[string]*sql.Stmt{}}
 }
 
 // open makes sure that there is a connection, and starts a transaction on it.
@@ -46,7 +44,6 @@ func (s *session) rest(ctx context.Context) error {
 	if s.conn == nil || !s.dialect.served {
 		return nil
 	}
-	s.own(nil) // before another lease can have it
 	return s.dialect.clean(ctx, "give back", s.close(), "")
 }
 
@@ -74,9 +71,6 @@ func (s *session) drop(ctx context.Context) error {
 		_, undo = s.conn.ExecContext(ctx, s.dialect.rollback)
 	}
 	err := discard(s.conn, undo)
-	if s.link != nil {
-		s.own(nil)
-	}
 	s.conn, s.link = nil, nil
 	return err
 }

@@ -16,7 +16,6 @@ type worker struct {
 	pool    *Pool
 	session *session
 	lease   *lease // that it serves now
-	link    *link  // the newest connection of it, also when it was given back; nil where there are none to a server
 }
 
 // serve answers one lease of the lane after the other until the guard stops.
@@ -26,14 +25,13 @@ func (p *Pool) serve(k lane) func(context.Context) error {
 		if !p.dialect.served {
 			known = newCatalog() // one that is of its connection's version
 		}
-		w := &worker{pool: p}
-		w.session = newSession(p.dialect, known, w.own)
+		w := &worker{pool: p, session: newSession(p.dialect, known)}
 		for {
 			l := p.guard.take(k)
 			if l == nil {
 				return w.session.close()
 			}
-			w.lease, w.link = l, nil
+			w.lease = l
 			answers := w.answer(ctx, l)
 			for i, j := range l.jobs {
 				p.note(ctx, j, time.Since(l.since), answers[i].err)
@@ -73,18 +71,10 @@ func (w *worker) read(j *job) []answer {
 	w.pool.guard.mayCancel(w.lease, j.stop)
 	var out any
 	err := life.Call(func() (err error) {
-		out, err = j.run(w.own)
+		out, err = j.run(w.lease)
 		return err
 	})
 	return []answer{{out, w.pool.caught(j.statement, err)}}
-}
-
-// own takes note of the connection that the lease has, or, with nil, that it has none any more.
-func (w *worker) own(k *link) {
-	if k != nil {
-		w.link = k
-	}
-	w.pool.guard.own(w.lease, k)
 }
 
 // reclaim cuts a connection that an operation did not give back, and has the handle exchanged, whose place it keeps.
@@ -99,7 +89,7 @@ func (p *Pool) reclaim(l *lease, kept *link) {
 // judge tells the breaker what an operation's end says about the server: an error that its time is over says nothing.
 func (w *worker) judge(err error) {
 	switch {
-	case lost(err, w.link):
+	case lost(err, w.lease.last):
 		w.pool.breaker.fails(w.lease.since, err)
 	case err == nil, cause(err).text != "":
 		w.pool.breaker.works()
