@@ -87,6 +87,8 @@ func TestLeaksInsideTheHostComeBack(t *testing.T) {
 			var mu sync.Mutex
 			var ends []func() error
 			defer func() {
+				mu.Lock()
+				defer mu.Unlock()
 				for _, end := range ends {
 					if err := end(); err != nil && !errors.Is(err, sql.ErrConnDone) {
 						t.Logf("end of the leak: %v", err)
