@@ -260,19 +260,18 @@ func (p *Pool) take(ctx context.Context, k lane, l *lease) (*sql.Conn, *link, er
 }
 
 // lend has a connection to a server used, and takes it back: into the pool, or after an error out of it, for nobody
-// knows what state it is in.
+// knows what state it is in. At the end of its time the driver knows: it has the server's word, or gave it up.
 func (p *Pool) lend(ctx context.Context, l *lease, use func(*sql.Conn) error) error {
 	conn, _, err := p.take(ctx, wide, l)
 	if err != nil {
 		return err
 	}
-	if err = use(conn); err == nil {
-		return p.dialect.clean(ctx, "give back", conn.Close(), "")
+	err = use(conn)
+	end := conn.Close
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+		end = func() error { return discard(conn, nil) }
 	}
-	if bad := discard(conn, nil); bad != nil {
-		p.log.Warn("database connection not given up", "err", p.dialect.clean(ctx, "close", bad, ""))
-	}
-	return err
+	return p.dialect.either(ctx, err, end())
 }
 
 // handle makes a handle without connecting.
