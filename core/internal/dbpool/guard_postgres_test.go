@@ -30,14 +30,14 @@ var leaks = []struct {
 		return nil, c.QueryRowContext(ctx, "SELECT 1").Err()
 	}},
 	{"rows without close", false, func(ctx context.Context, c *sql.Conn) (func() error, error) {
-		rows, err := c.QueryContext(ctx, "SELECT generate_series(1, 10000)") //nolint:sqlclosecheck,rowserrcheck // the leak
+		rows, err := c.QueryContext(ctx, "SELECT generate_series(1, 10000)") //nolint:rowserrcheck // the leak
 		if err == nil {
 			rows.Next()
 		}
 		return nil, err
 	}},
 	{"raw bytes", false, func(ctx context.Context, c *sql.Conn) (func() error, error) {
-		rows, err := c.QueryContext(ctx, "SELECT generate_series(1, 10000)::text") //nolint:sqlclosecheck,rowserrcheck // the leak
+		rows, err := c.QueryContext(ctx, "SELECT generate_series(1, 10000)::text") //nolint:rowserrcheck // the leak
 		if err != nil {
 			return nil, err
 		}
@@ -52,12 +52,12 @@ var leaks = []struct {
 	{"transaction with rows", false, func(ctx context.Context, c *sql.Conn) (func() error, error) {
 		tx, err := c.BeginTx(ctx, nil)
 		if err == nil {
-			_, err = tx.QueryContext(ctx, "SELECT generate_series(1, 10000)") //nolint:sqlclosecheck,rowserrcheck // the leak
+			_, err = tx.QueryContext(ctx, "SELECT generate_series(1, 10000)") //nolint:rowserrcheck // the leak
 		}
 		return nil, err
 	}},
 	{"statement without close", false, func(ctx context.Context, c *sql.Conn) (func() error, error) {
-		st, err := c.PrepareContext(ctx, "SELECT 1") //nolint:sqlclosecheck // the leak
+		st, err := c.PrepareContext(ctx, "SELECT 1")
 		if err == nil {
 			_, err = st.ExecContext(ctx)
 		}
@@ -65,7 +65,7 @@ var leaks = []struct {
 	}},
 	{"connection", true, func(_ context.Context, c *sql.Conn) (func() error, error) { return c.Close, nil }},
 	{"connection with rows", true, func(ctx context.Context, c *sql.Conn) (func() error, error) {
-		_, err := c.QueryContext(ctx, "SELECT generate_series(1, 10000)") //nolint:sqlclosecheck,rowserrcheck // the leak
+		_, err := c.QueryContext(ctx, "SELECT generate_series(1, 10000)") //nolint:rowserrcheck // the leak
 		return c.Close, err
 	}},
 }

@@ -236,6 +236,23 @@ func TestABlackHoleReleasesItsCaller(t *testing.T) {
 	}
 }
 
+// After a suspend everything is late at once: what is cut has its grace all the same.
+func TestACutHasItsGrace(t *testing.T) {
+	g := newGuard(2, 1, (*breaker)(nil).allow)
+	j := &job{line: g.join("emr"), done: make(chan struct{})}
+	l := &lease{jobs: []*job{j}, since: time.Now().Add(-8 * time.Hour)}
+	g.leases[l] = struct{}{}
+	for _, want := range []struct {
+		wait       time.Duration
+		late, dead int
+	}{{0, 1, 0}, {0, 0, 0}, {2 * time.Second, 0, 1}} {
+		l.cut = l.cut.Add(-want.wait)
+		if late, dead := g.overdue(time.Second, time.Second); len(late) != want.late || len(dead) != want.dead {
+			t.Errorf("%d late and %d dead, want %+v", len(late), len(dead), want)
+		}
+	}
+}
+
 // P6: what one sink does to a connection, another never sees.
 func TestAPoisonedConnectionHarmsNobodyElse(t *testing.T) {
 	p := newToyPool(t, deaf, Options{MaxOpen: 2, PerSink: 1, OperationTimeout: 100 * time.Millisecond})
@@ -251,6 +268,32 @@ func TestAPoisonedConnectionHarmsNobodyElse(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// When one connection is lost, those that nobody uses go with it.
+func TestIdleConnectionsGoTogether(t *testing.T) {
+	p := newToyPool(t, hears, Options{MaxOpen: 4, OperationTimeout: time.Minute})
+	p.server.freeze()
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			if err := p.read(t.Context(), "emr", "GOOD"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if !eventually(func() bool { return p.Stats().InUse == 4 }) {
+		t.Fatal("not in use")
+	}
+	p.server.thaw()
+	all.Wait()
+	p.server.restart()
+	if err := p.write(t.Context(), "emr", "GOOD"); err != nil {
+		t.Errorf("the first write after a restart: %v", err)
+	}
+	if s := p.Stats(); s.Open != 1 || s.Sockets != 1 {
+		t.Errorf("stats %+v", s)
 	}
 }
 
@@ -352,6 +395,12 @@ func TestTheBreakerRefusesWhatWaits(t *testing.T) {
 	}
 	for range tripsAt {
 		p.breaker.fails(time.Now(), errGone)
+	}
+	if err := p.read(t.Context(), "emr", "GOOD"); !errors.Is(err, ErrDown) {
+		t.Errorf("what came then: %v", err)
+	}
+	if n := p.Stats().InUse; n != 2 {
+		t.Errorf("it waited for a worker: %d in use", n)
 	}
 	p.server.thaw()
 	p.server.stop()
