@@ -30,14 +30,14 @@ var leaks = []struct {
 		return nil, c.QueryRowContext(ctx, "SELECT 1").Err()
 	}},
 	{"rows without close", false, func(ctx context.Context, c *sql.Conn) (func() error, error) {
-		rows, err := c.QueryContext(ctx, "SELECT generate_series(1, 10000)") //nolint:rowserrcheck // the leak
+		rows, err := c.QueryContext(ctx, "SELECT generate_series(1, 10000)")
 		if err == nil {
 			rows.Next()
 		}
 		return nil, err
 	}},
 	{"raw bytes", false, func(ctx context.Context, c *sql.Conn) (func() error, error) {
-		rows, err := c.QueryContext(ctx, "SELECT generate_series(1, 10000)::text") //nolint:rowserrcheck // the leak
+		rows, err := c.QueryContext(ctx, "SELECT generate_series(1, 10000)::text")
 		if err != nil {
 			return nil, err
 		}
@@ -52,7 +52,7 @@ var leaks = []struct {
 	{"transaction with rows", false, func(ctx context.Context, c *sql.Conn) (func() error, error) {
 		tx, err := c.BeginTx(ctx, nil)
 		if err == nil {
-			_, err = tx.QueryContext(ctx, "SELECT generate_series(1, 10000)") //nolint:rowserrcheck // the leak
+			_, err = tx.QueryContext(ctx, "SELECT generate_series(1, 10000)")
 		}
 		return nil, err
 	}},
@@ -65,7 +65,7 @@ var leaks = []struct {
 	}},
 	{"connection", true, func(_ context.Context, c *sql.Conn) (func() error, error) { return c.Close, nil }},
 	{"connection with rows", true, func(ctx context.Context, c *sql.Conn) (func() error, error) {
-		_, err := c.QueryContext(ctx, "SELECT generate_series(1, 10000)") //nolint:rowserrcheck // the leak
+		_, err := c.QueryContext(ctx, "SELECT generate_series(1, 10000)")
 		return c.Close, err
 	}},
 }
