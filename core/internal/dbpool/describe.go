@@ -41,10 +41,11 @@ func OpenCatalog(ctx context.Context, o Options) (*Reader, error) {
 
 // filled gives the options their defaults, and their dialect.
 func filled(o *Options) (*dialect, error) {
-	if err := o.fill(); err != nil {
-		return nil, err
+	d, err := o.dialect()
+	if err == nil {
+		err = o.fill(d)
 	}
-	return dialectOf(o.Driver), nil
+	return d, err
 }
 
 // look opens one connection.
@@ -57,7 +58,11 @@ func (d *dialect) look(ctx context.Context, o *Options, a access) (*sql.DB, erro
 	db.SetMaxOpenConns(1)
 	if err := db.PingContext(ctx); err != nil {
 		if f := d.fault(err, ""); f.text == "" {
-			err = &faultError{text: unreached(ctx, err, o), fault: f}
+			why := unreached(err)
+			if ctx.Err() != nil {
+				why = fmt.Sprintf("no answer within %s; check host and port in database.dsn, the firewall, and whether the server hangs", o.ConnectTimeout)
+			}
+			err = &faultError{text: why, fault: f}
 		}
 		return nil, errors.Join(d.clean(ctx, "connect", err, ""), db.Close())
 	}

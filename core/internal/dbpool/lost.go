@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
+	"syscall"
 	"time"
 
 	"github.com/hostd/hostd/core/internal/life"
@@ -57,6 +59,9 @@ func (l *link) lateText(took time.Duration) string {
 	return fmt.Sprintf("the server is not reached within %.1fs; check that it runs, its address and the firewall", took.Seconds())
 }
 
+// refusedOnWindows is WSAECONNREFUSED.
+const refusedOnWindows = syscall.Errno(10061)
+
 // unreached words a driver's error about a server that was not reached, without any word of the driver, which may hold
 // values and secrets.
 func unreached(err error) string {
@@ -76,10 +81,12 @@ func unreached(err error) string {
 		return "the name of the server is not known; check the address in the configuration"
 	case errors.As(err, &late) && late.Timeout():
 		return "the server does not answer in time; it hangs or is overloaded"
+	case errors.Is(err, syscall.ECONNREFUSED), runtime.GOOS == "windows" && errors.Is(err, refusedOnWindows):
+		return "the server is not reached: nobody listens there; check that it runs and takes connections over TCP, and host and port in the configuration"
 	case errors.As(err, &op) && op.Op == "dial":
 		return "the server is not reached; check that it runs, its address, its port and the firewall"
 	default:
-		return "the connection to the server was lost in the login; check how the dsn says to encrypt"
+		return "the connection was lost in the login; check that what listens there is such a server, and how the dsn says to encrypt"
 	}
 }
 

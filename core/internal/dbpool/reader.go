@@ -32,10 +32,7 @@ func OpenReader(ctx context.Context, path string) (*Reader, error) {
 
 // OpenReaderOf opens the database of a host for reading, by the options that say where it is.
 func OpenReaderOf(ctx context.Context, o Options) (*Reader, error) {
-	d, err := o.dialect()
-	if err == nil {
-		err = o.fill(d)
-	}
+	d, err := filled(&o)
 	if err != nil {
 		return nil, err
 	}

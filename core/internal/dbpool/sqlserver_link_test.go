@@ -70,11 +70,11 @@ func TestOpenOfSQLServerSaysWhatToCheck(t *testing.T) {
 		"no database": {p.DSN("database=none"), "there is no such database"},
 		"no user":     {strings.Replace(p.DSN(), "hostd:", "nobody:", 1), "refused the login"},
 		"password":    {strings.Replace(p.DSN(), "only-for-tests", "s3cret", 1), "refused the login"},
-		"no server":   {"sqlserver://hostd:s3cret@" + closed.Addr().String(), "the connection to the database failed"},
+		"no server":   {"sqlserver://hostd:s3cret@" + closed.Addr().String(), "nobody listens there"},
 		"no dsn":      {"", "no dsn is set for sqlserver"},
 		"not one":     {"sqlserver://hostd:s3cret@h:1433?encrypt=maybe", "the dsn cannot be read"},
 		"not encrypted": {
-			p.DSN("encrypt="), "the connection to the database failed",
+			p.DSN("encrypt="), "how the dsn says to encrypt",
 		},
 	} {
 		o := p.options()
@@ -223,15 +223,15 @@ func TestSQLServerTakesOneStatement(t *testing.T) {
 	p.own = func(*tdstest.Session, tdstest.Request) tdstest.Reply { return tdstest.Affected(1) }
 	s := runs(t, p.options()).Store("emr")
 	for text, want := range map[string]string{
-		"commit":                                        "COMMIT",
-		"UPDATE visit SET room = '1' COMMIT":            "COMMIT",
-		"DELETE FROM visit ROLLBACK TRAN":               "ROLLBACK",
-		"sp_who":                                        "SP_WHO",
-		"INSERT INTO visit EXEC list":                   "EXEC",
-		"SET XACT_ABORT OFF":                            "SET",
+		"commit":                             "COMMIT",
+		"UPDATE visit SET room = '1' COMMIT": "COMMIT",
+		"DELETE FROM visit ROLLBACK TRAN":    "ROLLBACK",
+		"sp_who":                             "SP_WHO",
+		"INSERT INTO visit EXEC list":        "EXEC",
+		"SET XACT_ABORT OFF":                 "SET",
 		"UPDATE visit SET room = '1' SET XACT_ABORT ON": "XACT_ABORT",
-		"DECLARE @a int":                                "placeholders are ?",
-		"USE master":                                    "USE",
+		"DECLARE @a int": "placeholders are ?",
+		"USE master":     "USE",
 	} {
 		_, err := s.Write(t.Context(), sdk.Exec{SQL: text, Want: -1})
 		if !errors.Is(err, dbpool.ErrRefused) || !strings.Contains(err.Error(), want) {
