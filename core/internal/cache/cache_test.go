@@ -299,6 +299,58 @@ func TestErrorsAreSharedAndNotKept(t *testing.T) {
 	}
 }
 
+// briefly is a value that a load gives as an error.
+type briefly struct {
+	value string
+	ttl   time.Duration
+}
+
+func (briefly) Error() string                    { return "brief" }
+func (b briefly) Brief() ([]byte, time.Duration) { return []byte(b.value), b.ttl }
+
+func TestABriefValueHasALifeOfItsOwn(t *testing.T) {
+	for name, c := range map[string]struct{ brief, want time.Duration }{
+		"shorter":  {5 * time.Second, 5 * time.Second},
+		"not kept": {0, 0},
+		"negative": {-1, 0},
+		"longer":   {time.Hour, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := running(t, cache.Options{})
+				loads := 0
+				ask := func() bool {
+					t.Helper()
+					v, hit, err := store.GetOrLoad(t.Context(), keyOf(1), time.Minute, func(context.Context) ([]byte, error) {
+						loads++
+						return nil, fmt.Errorf("wrapped: %w", briefly{"v", c.brief})
+					})
+					if string(v) != "v" || err != nil {
+						t.Fatalf("got %q, %v", v, err)
+					}
+					return hit
+				}
+				if ask() {
+					t.Fatal("found before it was loaded")
+				}
+				time.Sleep(c.want * 8 / 10)
+				if hit := ask(); hit != (c.want > 0) {
+					t.Errorf("found within its life: %v", hit)
+				}
+				time.Sleep(c.want * 2 / 10)
+				if ask() {
+					t.Error("found after its life")
+				}
+			})
+		})
+	}
+	c := cache.New(cache.Options{}) // whose Run is not there
+	v, hit, err := c.GetOrLoad(t.Context(), keyOf(1), 0, func(context.Context) ([]byte, error) { return nil, briefly{"v", time.Second} })
+	if string(v) != "v" || hit || err != nil {
+		t.Errorf("without Run: %q, %v, %v", v, hit, err)
+	}
+}
+
 func TestWithoutRunALoadIsTheCallersOwn(t *testing.T) {
 	c := cache.New(cache.Options{})
 	ctx, cancel := context.WithCancel(t.Context())

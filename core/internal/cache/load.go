@@ -3,10 +3,29 @@ package cache
 import (
 	"bytes"
 	"context"
+	"errors"
 	"time"
 
 	"github.com/hostd/hostd/core/internal/life"
 )
+
+// Brief is the ability of a load's error to be a value, which is kept for at most ttl and what GetOrLoad was asked for,
+// whichever is less; with a ttl of 0 it goes to all who wait and is not kept. A load learns only from its answer that it
+// holds for a short time.
+type Brief interface {
+	error
+	Brief() (value []byte, ttl time.Duration)
+}
+
+// unwrap gives a load's value and life, of which longest is the bound.
+func unwrap(value []byte, longest time.Duration, err error) ([]byte, time.Duration, error) {
+	var b Brief
+	if !errors.As(err, &b) {
+		return value, longest, err
+	}
+	value, ttl := b.Brief()
+	return value, min(ttl, longest), nil
+}
 
 // flight is one load that any number of callers wait for.
 type flight struct {
@@ -17,10 +36,10 @@ type flight struct {
 }
 
 // GetOrLoad returns a copy of the value, and true when it was there; else it calls load, once for all who ask at the
-// same time, and keeps what it returns like Put, its life counted from the start of the load. An error of load goes to
-// all of them and is not kept; a panic in load is such an error. load runs under a context of its own, which ends with
-// Run: a caller whose ctx ends leaves with ctx's error and the others get their answer. While Run is not there, load
-// runs under the caller's ctx and nothing is shared or kept.
+// same time, and keeps what it returns like Put, its life counted from the start of the load. An error of load that is
+// Brief is a value with a life of its own; any other goes to all of them and is not kept, and a panic in load is such an
+// error. load runs under a context of its own, which ends with Run: a caller whose ctx ends leaves with ctx's error and
+// the others get their answer. While Run is not there, load runs under the caller's ctx and nothing is shared or kept.
 func (c *Cache) GetOrLoad(ctx context.Context, key Key, ttl time.Duration, load func(context.Context) ([]byte, error)) ([]byte, bool, error) {
 	if v, ok := c.Get(key); ok {
 		return v, true, nil
@@ -32,6 +51,7 @@ func (c *Cache) GetOrLoad(ctx context.Context, key Key, ttl time.Duration, load 
 	if f == nil {
 		c.loads.Add(1)
 		v, err := load(ctx)
+		v, _, err = unwrap(v, 0, err)
 		return v, false, err
 	}
 	select {
@@ -73,6 +93,7 @@ func (c *Cache) fly(ctx context.Context, key Key, f *flight, ttl time.Duration, 
 		f.value, err = load(ctx)
 		return err
 	})
+	f.value, ttl, f.err = unwrap(f.value, ttl, f.err)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !f.disowned {
