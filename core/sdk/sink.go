@@ -112,11 +112,12 @@ const (
 
 // Query is one bounded read. Placeholders are ? for every database.
 type Query struct {
-	SQL      string
-	Args     []any
-	MaxRows  int           // 0 is 1,000; at most 10,000
-	CacheFor time.Duration // 0 is no caching; the answer may be this old, or as old as the host's own limit if that is shorter
-	Tables   []string      // tables that the answer rests on: a Write of this store to one of them drops the cached answer
+	SQL          string
+	Args         []any
+	MaxRows      int           // 0 is 1,000; at most 10,000
+	CacheFor     time.Duration // 0 is no caching; an answer with rows may be this old, or as old as the host's own limit if that is shorter
+	CacheNoneFor time.Duration // the same for an answer without rows, where CacheFor is set: at most that, and at most 1 minute; 0 is no caching of it
+	Tables       []string      // tables that the answer rests on: a Write of this store to one of them drops the cached answer
 }
 
 // Result is a complete answer.
@@ -127,7 +128,8 @@ type Result struct {
 }
 
 // Cache is the host's cache, bounded in entries and bytes; an entry is never served after its time. Values above
-// 64 KiB are not kept. Every call may fail when the host is gone; a miss is not an error.
+// 64 KiB are not kept. Every call may fail when the host is gone; a miss is not an error. That something is not there
+// can be kept like anything else: as an empty value, with a short ttl.
 type Cache interface {
 	Get(ctx context.Context, key string) (value []byte, ok bool, err error)
 	Put(ctx context.Context, key string, value []byte, ttl time.Duration) error // ttl 0 is the host's own limit, which is also the maximum

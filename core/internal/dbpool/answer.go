@@ -16,7 +16,7 @@ import (
 // versions counts, for each table, the writes that were committed, so that an answer is found only while it holds.
 type versions struct {
 	mu    sync.Mutex
-	table map[string]uint64 // guarded by mu: by name in small letters
+	table map[string]uint64 // guarded by mu: by tableName
 	all   uint64            // guarded by mu: writes to tables that are not known
 }
 
@@ -26,7 +26,7 @@ func (v *versions) of(tables []string) []uint64 {
 	defer v.mu.Unlock()
 	out := make([]uint64, 0, len(tables)+1)
 	for _, t := range tables {
-		out = append(out, v.table[strings.ToLower(t)])
+		out = append(out, v.table[tableName(t)])
 	}
 	return append(out, v.all)
 }
@@ -39,11 +39,17 @@ func (v *versions) changed(tables map[string]bool, any bool) {
 		v.table = map[string]uint64{}
 	}
 	for t := range tables {
-		v.table[strings.ToLower(t)]++
+		v.table[tableName(t)]++
 	}
 	if any {
 		v.all++
 	}
+}
+
+// tableName is how a table is counted: its name in small letters, without schema and quotes. Tables of the same name in
+// two schemas count as one.
+func tableName(t string) string {
+	return strings.ToLower(strings.Trim(t[strings.LastIndexByte(t, '.')+1:], "\"`[] "))
 }
 
 // Tags of values in a key and in a cached answer.
@@ -65,6 +71,7 @@ func queryKey(q sdk.Query, args []any, versions []uint64) (key [32]byte) {
 	buf = appendText(buf, q.SQL)
 	buf = binary.AppendUvarint(buf, uint64(q.MaxRows))
 	buf = binary.AppendUvarint(buf, uint64(q.CacheFor))
+	buf = binary.AppendUvarint(buf, uint64(max(q.CacheNoneFor, 0)))
 	buf = binary.AppendUvarint(buf, uint64(len(args)))
 	for _, a := range args {
 		buf = appendValue(buf, a)

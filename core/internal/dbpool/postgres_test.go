@@ -452,7 +452,8 @@ func TestCodesOfPostgres(t *testing.T) {
 // TestBytesAreTheKeyOfACachedAnswer asks by arguments for which a dialect has a type of its own.
 func TestBytesAreTheKeyOfACachedAnswer(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
-		s := caching(t, d).Store("emr")
+		p, _ := caching(t, d, dbpool.Options{})
+		s := p.Store("emr")
 		mustWrite(t, s, sdk.Insert{Table: "kinds", Rows: []sdk.Row{{"id": 1, "b": []byte("a")}, {"id": 2, "b": []byte("b")}}})
 		for want, b := range map[int64]string{1: "a", 2: "b"} {
 			res, err := s.Query(t.Context(), sdk.Query{SQL: "SELECT id FROM kinds WHERE b = ?", Args: []any{[]byte(b)}, CacheFor: time.Minute})

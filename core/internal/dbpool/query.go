@@ -15,12 +15,14 @@ const (
 	defaultRows = 1000
 	mostRows    = 10_000
 	mostBytes   = 4 << 20
+	mostNone    = time.Minute // that an answer without rows is kept
 )
 
 // Query reads the whole answer under one lease; see sdk.Store. Beyond MaxRows or 4 MiB it is a permanent error. An
-// answer is cached by statement, arguments, MaxRows and CacheFor, for every sink alike, until a Write changes one of
-// its Tables. A Write with an Exec drops all cached answers, for its tables are not known; changes that triggers make in
-// other tables, and those of other programs, are seen when the answer's time has passed.
+// answer is cached by statement, arguments and limits, for every sink alike, until a Write changes one of its Tables,
+// which may be named with their schema or without. A Write with an Exec drops all cached answers, for its tables are not
+// known; changes that triggers make in other tables, and those of other programs, are seen when the answer's time has
+// passed.
 func (s *store) Query(ctx context.Context, q sdk.Query) (sdk.Result, error) {
 	st, args, err := s.pool.dialect.reading(&q)
 	if err != nil {
@@ -65,6 +67,9 @@ func (s *store) cached(ctx context.Context, q sdk.Query, st *statement, args []a
 		if err != nil {
 			return nil, err
 		}
+		if len(res.Rows) == 0 {
+			return nil, none{raw: encodeResult(res), ttl: min(q.CacheNoneFor, mostNone)}
+		}
 		return encodeResult(res), nil
 	})
 	if err != nil {
@@ -86,6 +91,18 @@ func stored(args []any) []any {
 	}
 	return out
 }
+
+// none is an answer without rows on its way to the cache, which keeps it for a time of its own.
+type none struct {
+	raw []byte
+	ttl time.Duration
+}
+
+// Error is what a cache would say that does not know Brief.
+func (none) Error() string { return "the answer has no rows" }
+
+// Brief is cache.Brief.
+func (n none) Brief() ([]byte, time.Duration) { return n.raw, n.ttl }
 
 // read takes a lease for one query.
 func (s *store) read(ctx context.Context, st *statement, args []any, most int) (sdk.Result, error) {

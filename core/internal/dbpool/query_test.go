@@ -3,19 +3,14 @@ package dbpool_test
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/hostd/hostd/core/internal/cache"
 	"github.com/hostd/hostd/core/internal/dbpool"
-	"github.com/hostd/hostd/core/internal/life"
 	"github.com/hostd/hostd/core/sdk"
 )
 
@@ -121,26 +116,9 @@ func TestNoValueIsEverSaid(t *testing.T) {
 	})
 }
 
-var rounds = flag.Int("rounds", 200, "writes in TestNoStaleAnswer")
-
-// caching gives a pool with a running cache.
-func caching(t *testing.T, d *database) *dbpool.Pool {
-	c := cache.New(cache.Options{})
-	ctx, cancel := context.WithCancel(context.Background())
-	g := life.NewGroup(ctx)
-	g.Go("cache", c.Run)
-	t.Cleanup(func() {
-		cancel()
-		if err := g.Wait(); err != nil {
-			t.Error(err)
-		}
-	})
-	return d.withClinic(t, dbpool.Options{Cache: c})
-}
-
 func TestCachedAnswers(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
-		p := caching(t, d)
+		p, _ := caching(t, d, dbpool.Options{})
 		s := p.Store("emr")
 		ask := func(holder string, args ...any) sdk.Result {
 			t.Helper()
@@ -177,46 +155,6 @@ func TestCachedAnswers(t *testing.T) {
 				t.Errorf("after %s: cached %v", name, got.Cached)
 			}
 		}
-	})
-}
-
-// TestNoStaleAnswer writes, and asks at once, beside others that keep loading the same answers.
-func TestNoStaleAnswer(t *testing.T) {
-	each(t, func(t *testing.T, d *database) {
-		p := caching(t, d)
-		s := p.Store("emr")
-		ask := func() (int64, error) {
-			res, err := s.Query(t.Context(), sdk.Query{SQL: "SELECT count(*) FROM visit", CacheFor: time.Minute, Tables: []string{"visit"}})
-			if err != nil {
-				return 0, err
-			}
-			return res.Rows[0][0].(int64), nil
-		}
-		var written atomic.Int64
-		stop := make(chan struct{})
-		var wg sync.WaitGroup
-		for range 3 {
-			wg.Go(func() {
-				for {
-					select {
-					case <-stop:
-						return
-					default:
-					}
-					least := written.Load()
-					if n, err := ask(); err != nil || n < least {
-						t.Errorf("read %d after %d were written: %v", n, least, err)
-						return
-					}
-				}
-			})
-		}
-		for n := range *rounds {
-			mustWrite(t, s, insertVisit(fmt.Sprint(n)))
-			written.Add(1)
-		}
-		close(stop)
-		wg.Wait()
 	})
 }
 

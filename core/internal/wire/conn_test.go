@@ -355,7 +355,7 @@ func TestStoreRoundTrip(t *testing.T) {
 	if fmt.Sprintf("%#v", s.changes) != fmt.Sprintf("%#v", sent) {
 		t.Errorf("arrived\n%#v\nwant\n%#v", s.changes, sent)
 	}
-	q := sdk.Query{SQL: "select ?", Args: []any{"x"}, MaxRows: 5, CacheFor: time.Minute, Tables: []string{"a"}}
+	q := sdk.Query{SQL: "select ?", Args: []any{"x"}, MaxRows: 5, CacheFor: time.Minute, CacheNoneFor: time.Second, Tables: []string{"a"}}
 	res, err := c.Query(t.Context(), q)
 	if err != nil || fmt.Sprintf("%#v", res) != fmt.Sprintf("%#v", s.result) || fmt.Sprintf("%#v", s.query) != fmt.Sprintf("%#v", q) {
 		t.Errorf("result %#v of %#v, %v", res, s.query, err)

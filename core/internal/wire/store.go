@@ -37,7 +37,7 @@ func (s *storeServer) Write(ctx context.Context, r *pb.WriteRequest) (*pb.WriteR
 func (s *storeServer) Query(ctx context.Context, r *pb.QueryRequest) (*pb.QueryReply, error) {
 	res, err := s.store.Query(ctx, sdk.Query{
 		SQL: r.GetSql(), Args: valuesFrom(r.GetArgs()), MaxRows: int(r.GetMaxRows()),
-		CacheFor: time.Duration(r.GetCacheForNs()), Tables: r.GetTables(),
+		CacheFor: time.Duration(r.GetCacheForNs()), CacheNoneFor: time.Duration(r.GetCacheNoneForNs()), Tables: r.GetTables(),
 	})
 	if err != nil {
 		return &pb.QueryReply{Failure: failureOf(err)}, nil
@@ -79,7 +79,10 @@ func (s *storeClient) Query(ctx context.Context, q sdk.Query) (sdk.Result, error
 	if err != nil {
 		return sdk.Result{}, sdk.Permanent(err)
 	}
-	reply, err := s.c.Query(ctx, &pb.QueryRequest{Sql: q.SQL, Args: args, MaxRows: int32(q.MaxRows), CacheForNs: int64(q.CacheFor), Tables: q.Tables})
+	reply, err := s.c.Query(ctx, &pb.QueryRequest{
+		Sql: q.SQL, Args: args, MaxRows: int32(q.MaxRows),
+		CacheForNs: int64(q.CacheFor), CacheNoneForNs: int64(q.CacheNoneFor), Tables: q.Tables,
+	})
 	if err != nil {
 		return sdk.Result{}, callError(sdk.ClassUnavailable, err)
 	}

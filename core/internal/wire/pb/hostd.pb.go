@@ -1885,14 +1885,15 @@ func (x *WriteReply) GetFailure() *Failure {
 }
 
 type QueryRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Sql           string                 `protobuf:"bytes,1,opt,name=sql,proto3" json:"sql,omitempty"`
-	Args          []*Value               `protobuf:"bytes,2,rep,name=args,proto3" json:"args,omitempty"`
-	MaxRows       int32                  `protobuf:"varint,3,opt,name=max_rows,json=maxRows,proto3" json:"max_rows,omitempty"`
-	CacheForNs    int64                  `protobuf:"varint,4,opt,name=cache_for_ns,json=cacheForNs,proto3" json:"cache_for_ns,omitempty"`
-	Tables        []string               `protobuf:"bytes,5,rep,name=tables,proto3" json:"tables,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Sql            string                 `protobuf:"bytes,1,opt,name=sql,proto3" json:"sql,omitempty"`
+	Args           []*Value               `protobuf:"bytes,2,rep,name=args,proto3" json:"args,omitempty"`
+	MaxRows        int32                  `protobuf:"varint,3,opt,name=max_rows,json=maxRows,proto3" json:"max_rows,omitempty"`
+	CacheForNs     int64                  `protobuf:"varint,4,opt,name=cache_for_ns,json=cacheForNs,proto3" json:"cache_for_ns,omitempty"` // of an answer with rows; 0 is no caching
+	Tables         []string               `protobuf:"bytes,5,rep,name=tables,proto3" json:"tables,omitempty"`
+	CacheNoneForNs int64                  `protobuf:"varint,6,opt,name=cache_none_for_ns,json=cacheNoneForNs,proto3" json:"cache_none_for_ns,omitempty"` // of an answer without rows; 0 is no caching of it
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *QueryRequest) Reset() {
@@ -1958,6 +1959,13 @@ func (x *QueryRequest) GetTables() []string {
 		return x.Tables
 	}
 	return nil
+}
+
+func (x *QueryRequest) GetCacheNoneForNs() int64 {
+	if x != nil {
+		return x.CacheNoneForNs
+	}
+	return 0
 }
 
 type QueryReply struct {
@@ -2681,14 +2689,15 @@ const file_hostd_proto_rawDesc = "" +
 	"\n" +
 	"WriteReply\x12+\n" +
 	"\achanged\x18\x01 \x03(\v2\x11.hostd.v1.ChangedR\achanged\x12+\n" +
-	"\afailure\x18\x02 \x01(\v2\x11.hostd.v1.FailureR\afailure\"\x9a\x01\n" +
+	"\afailure\x18\x02 \x01(\v2\x11.hostd.v1.FailureR\afailure\"\xc5\x01\n" +
 	"\fQueryRequest\x12\x10\n" +
 	"\x03sql\x18\x01 \x01(\tR\x03sql\x12#\n" +
 	"\x04args\x18\x02 \x03(\v2\x0f.hostd.v1.ValueR\x04args\x12\x19\n" +
 	"\bmax_rows\x18\x03 \x01(\x05R\amaxRows\x12 \n" +
 	"\fcache_for_ns\x18\x04 \x01(\x03R\n" +
 	"cacheForNs\x12\x16\n" +
-	"\x06tables\x18\x05 \x03(\tR\x06tables\"\x8e\x01\n" +
+	"\x06tables\x18\x05 \x03(\tR\x06tables\x12)\n" +
+	"\x11cache_none_for_ns\x18\x06 \x01(\x03R\x0ecacheNoneForNs\"\x8e\x01\n" +
 	"\n" +
 	"QueryReply\x12\x18\n" +
 	"\acolumns\x18\x01 \x03(\tR\acolumns\x12!\n" +
