@@ -186,7 +186,7 @@ func (c *clinic) value(column string, v any) any {
 
 // Query answers from the cache where it may.
 func (c *clinic) Query(ctx context.Context, q sdk.Query) (res sdk.Result, err error) {
-	key := fmt.Sprintf("%q %q %d %v %q", q.SQL, q.Args, q.MaxRows, q.CacheFor, q.Tables)
+	key := fmt.Sprintf("%q %q %d %v %v %q", q.SQL, q.Args, q.MaxRows, q.CacheFor, q.CacheNoneFor, q.Tables)
 	if e, ok := c.cache[key]; ok && q.CacheFor > 0 {
 		c.hits++
 		e.result.Cached = true
@@ -222,7 +222,7 @@ func (c *clinic) Query(ctx context.Context, q sdk.Query) (res sdk.Result, err er
 			return res, sdk.Permanent(errors.New("answer is too large"))
 		}
 	}
-	if q.CacheFor > 0 {
+	if q.CacheFor > 0 && (len(res.Rows) > 0 || q.CacheNoneFor > 0) {
 		c.cache[key] = cached{result: res, tables: q.Tables}
 	}
 	return res, rows.Err()

@@ -16,6 +16,7 @@ const (
 	maxFrom    = 16  // sources of one column, of which the first that is there counts
 	maxSQL     = 4000
 	maxCache   = 24 * time.Hour
+	maxMissing = time.Minute // the host's own limit
 )
 
 // tableSetting is one table of a mapping, as it is written.

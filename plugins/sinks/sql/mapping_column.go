@@ -6,7 +6,7 @@ import (
 )
 
 // columnKeys are those of a column that is written as a block.
-var columnKeys = []string{"from", "value", "lookup", "with", "cache", "tables", "as", "map", "default", "required", "unfit"}
+var columnKeys = []string{"from", "value", "lookup", "with", "cache", "cache_missing", "tables", "as", "map", "default", "required", "unfit"}
 
 // column reads one column: a source, a list of which the first that is there counts, or a block. What it returns after a
 // fault is only good for finding more of them.
@@ -41,7 +41,7 @@ func (c *compiler) column(key string, t *tableMap, name string, written any) *co
 	}
 	if v, ok := block["from"]; ok {
 		c.from(key+".from", t, col, v)
-		c.not(key, block, "belongs to lookup", "with", "cache", "tables")
+		c.not(key, block, "belongs to lookup", "with", "cache", "cache_missing", "tables")
 	} else {
 		c.lookup(key, t, col, block)
 	}

@@ -56,7 +56,7 @@ tables:
       Q: patient.birthday
       R: attachment.name
       S: eye
-      T: {from: observation.eye, with: [patient.id], cache: 1m, tables: [T]}
+      T: {from: observation.eye, with: [patient.id], cache: 1m, cache_missing: 1s, tables: [T]}
       U: [observation.eye, observation.seq]
       V: {from: observation.eye, map: {R: 1, L: 2}, default: none}
       W: {from: observation.eye, default: 5}
@@ -82,6 +82,8 @@ tables:
       F: {lookup: SELECT NO FROM dbo.PATIENT, cache: 30m, tables: [PATIENTS]}
       G: {lookup: SELECT NO FROM dbo.PATIENT, cache: 30h, tables: dbo.PATIENT}
       H: {lookup: SELECT NO FROM PATIENT, as: text, from: eye}
+      K: {lookup: SELECT NO FROM PATIENT, cache: 1h, cache_missing: 61s, tables: [PATIENT]}
+      L: {lookup: SELECT NO FROM PATIENT, cache_missing: 5s}
       I: obs(sphere)
 `)
 	want := []string{
@@ -108,6 +110,7 @@ tables:
 		`tables[0].columns.R: attachment.name is there where a row is an attachment, and here it is an observation`,
 		`tables[0].columns.S: eye is there where a row is an eye, and here it is an observation`,
 		`tables[0].columns.T.cache: belongs to lookup`,
+		`tables[0].columns.T.cache_missing: belongs to lookup`,
 		`tables[0].columns.T.tables: belongs to lookup`,
 		`tables[0].columns.T.with: belongs to lookup`,
 		`tables[0].columns.U: may be a number or a text, or is of different kinds: say which, as in {from: [...], as: number}`,
@@ -146,6 +149,8 @@ tables:
 		`tables[2].columns.F.tables[0]: is not in the lookup`,
 		`tables[2].columns.G.cache: must be a time with its unit, at most 24h: write for example "30m"`,
 		`tables[2].columns.H: must have one of from, value and lookup`,
+		`tables[2].columns.K.cache_missing: must be a time with its unit, at most 1m: write for example "5s"`,
+		`tables[2].columns.L.cache: is required with cache_missing: how long what was found holds`,
 		`tables[2].key[0]: is of bytes, by which no row can be found`,
 		`tables[2].name: is empty, or has a blank at an end`,
 		`tables[2].where.eye[0]: must be R or L`,

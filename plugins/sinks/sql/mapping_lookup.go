@@ -11,11 +11,12 @@ import (
 
 // lookup is a question to the database, whose answer is one value.
 type lookup struct {
-	sql    string
-	with   []source
-	tables []string
-	cache  time.Duration
-	slot   int // in scope.answers; -1 where it differs between the rows of a record
+	sql     string
+	with    []source
+	tables  []string
+	cache   time.Duration
+	missing time.Duration // that nothing was found is cached; 0 is not at all
+	slot    int           // in scope.answers; -1 where it differs between the rows of a record
 }
 
 // answer is what a look-up found for one record.
@@ -54,7 +55,7 @@ func (c *compiler) lookup(key string, t *tableMap, col *column, block map[string
 func (c *compiler) once(l *lookup) *lookup {
 	same := func(a, b source) bool { return a.text == b.text && a.pick == nil && b.pick == nil }
 	for _, o := range c.m.lookups {
-		if o.sql == l.sql && o.cache == l.cache && slices.Equal(o.tables, l.tables) && slices.EqualFunc(o.with, l.with, same) {
+		if o.sql == l.sql && o.cache == l.cache && o.missing == l.missing && slices.Equal(o.tables, l.tables) && slices.EqualFunc(o.with, l.with, same) {
 			return o
 		}
 	}
@@ -78,13 +79,10 @@ func (c *compiler) with(key string, t *tableMap, written any) (with []source) {
 
 // caching reads how long an answer holds, and which tables it rests on.
 func (c *compiler) caching(key string, l *lookup, block map[string]any) {
-	if v, written := block["cache"]; written {
-		text, _ := v.(string)
-		d, err := time.ParseDuration(text)
-		if err != nil || d < 0 || d > maxCache {
-			c.add(key+".cache", `must be a time with its unit, at most 24h: write for example "30m"`)
-		}
-		l.cache = d
+	l.cache = c.span(key, "cache", block, maxCache, `24h: write for example "30m"`)
+	l.missing = c.span(key, "cache_missing", block, maxMissing, `1m: write for example "5s"`)
+	if _, written := block["cache"]; l.missing > 0 && !written {
+		c.add(key+".cache", "is required with cache_missing: how long what was found holds")
 	}
 	list, ok := block["tables"].([]any)
 	if v, written := block["tables"]; written && !ok {
@@ -100,6 +98,20 @@ func (c *compiler) caching(key string, l *lookup, block map[string]any) {
 	if l.cache > 0 && len(list) == 0 {
 		c.add(key+".tables", "is required with cache: the tables that the lookup reads, so that what hostd writes there is seen at once")
 	}
+}
+
+// span is a time of the block; what is not written is 0.
+func (c *compiler) span(key, name string, block map[string]any, most time.Duration, hint string) time.Duration {
+	v, written := block[name]
+	if !written {
+		return 0
+	}
+	text, _ := v.(string)
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 || d > most {
+		c.add(key+"."+name, "must be a time with its unit, at most %s", hint)
+	}
+	return d
 }
 
 // mentions says whether the table's name, without its schema, is a word of the SQL.
@@ -138,10 +150,6 @@ func placeholders(sql string) (n int) {
 }
 
 // query is the look-up's question for the arguments. Two rows are read, so that a second one is seen.
-func (l *lookup) query(args []any, fresh bool) sdk.Query {
-	q := sdk.Query{SQL: l.sql, Args: args, MaxRows: 2, CacheFor: l.cache, Tables: l.tables}
-	if fresh {
-		q.CacheFor = 0
-	}
-	return q
+func (l *lookup) query(args []any) sdk.Query {
+	return sdk.Query{SQL: l.sql, Args: args, MaxRows: 2, CacheFor: l.cache, CacheNoneFor: l.missing, Tables: l.tables}
 }

@@ -50,7 +50,7 @@ func TestLookups(t *testing.T) {
 	c.want("SELECT ID, CHART FROM VISIT ORDER BY ID", "r1|1001", "r2|1002", "r3|1001")
 	c.want("SELECT ID, SEQ, CHART FROM PRESSURE ORDER BY ID, SEQ", "r1|0|1001", "r1|1|1001", "r2|0|1002", "r2|1|1002", "r3|0|1001", "r3|1|1001")
 
-	// Nobody has the id; then somebody has, and is found although nothing was found and cached before.
+	// Nobody has the id; then somebody has, and is found at once.
 	stranger := withPressure(t, 4, "P9")
 	for range 2 {
 		refused := c.dead(s, stranger, withPressure(t, 5, ""))
@@ -121,6 +121,34 @@ func TestLookupSeesOwnWrites(t *testing.T) {
 	c.write(s, desk)
 	c.write(s, person(t, "r3", "P1"))
 	c.want("SELECT ID, V FROM VISIT ORDER BY ID", "r1|before", "r2|before", "r3|Muster P1")
+}
+
+// That nothing was found is asked for once, where the mapping says that it may be cached; what hostd writes to the table
+// is seen at once all the same.
+func TestLookupThatRemembersNothing(t *testing.T) {
+	c := newClinic(t, visitTables, "CREATE UNIQUE INDEX one ON PATIENT (DEVICE_ID)")
+	s := c.open(`
+  - name: PATIENT
+    rows: exam
+    where: {source: [desk]}
+    key: [DEVICE_ID]
+    columns: {DEVICE_ID: patient.id, NAME: patient.name}
+  - name: VISIT
+    rows: exam
+    key: [ID]
+    where: {source: [ark-1]}
+    columns:
+      ID: record.id
+      V: {lookup: "SELECT NAME FROM PATIENT WHERE DEVICE_ID = ?", with: patient.id, cache: 30m, cache_missing: 5s, tables: [PATIENT]}`)
+	c.write(s, person(t, "r1", "P1"), person(t, "r2", "P1"), person(t, "r3", "P2"))
+	if c.queries != 2 || c.hits != 1 {
+		t.Errorf("%d queries and %d hits for 3 exams of 2 people whom nobody knows, want 2 and 1", c.queries, c.hits)
+	}
+	desk := person(t, "r4", "P1")
+	desk.Source = "desk"
+	c.write(s, desk)
+	c.write(s, person(t, "r5", "P1"))
+	c.want("SELECT ID, V FROM VISIT ORDER BY ID", "r1|NULL", "r2|NULL", "r3|NULL", "r5|Muster P1")
 }
 
 func TestLookupThatDiffersByRow(t *testing.T) {

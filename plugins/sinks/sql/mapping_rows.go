@@ -254,8 +254,8 @@ func (w *writer) look(ctx context.Context, c *column) (any, error) {
 	return v, nil
 }
 
-// ask queries the database. Where an argument has no value there is nothing to find. That nothing was found is not
-// taken from the cache: a patient who was entered since is found at once.
+// ask queries the database. Where an argument has no value there is nothing to find. That nothing was found is only
+// taken from the cache where the mapping says so: a patient who was entered since is found at once.
 func (w *writer) ask(ctx context.Context, l *lookup) (any, error) {
 	args := make([]any, len(l.with))
 	for i := range l.with {
@@ -265,10 +265,7 @@ func (w *writer) ask(ctx context.Context, l *lookup) (any, error) {
 		}
 		args[i], _ = plain(v) // it takes everything
 	}
-	res, err := w.env.Store.Query(ctx, l.query(args, false))
-	if err == nil && len(res.Rows) == 0 && res.Cached {
-		res, err = w.env.Store.Query(ctx, l.query(args, true))
-	}
+	res, err := w.env.Store.Query(ctx, l.query(args))
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("look up: %w", err)
