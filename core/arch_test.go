@@ -96,7 +96,7 @@ var table = []line{
 
 	{pkg: "core", inTests: core},
 	{pkg: "internal/bench", onlyRun: true},
-	{pkg: "internal/bench/probe", may: contract, onlyRun: true},
+	{pkg: "internal/bench/*", may: contract, onlyRun: true},
 	{pkg: "internal/faults", onlyRun: true},
 	{pkg: "internal/faults/witness", may: contract, onlyRun: true},
 	{pkg: "internal/faults/powercut", onlyRun: true}, // a module of its own: its library is none of hostd's

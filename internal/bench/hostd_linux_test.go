@@ -66,7 +66,7 @@ func build() (string, error) {
 		return "", err
 	}
 	cmd := exec.Command("go", "build", "-o", dir+"/",
-		"./cmd/hostd", "./plugins/devices/...", "./plugins/sinks/...", "./internal/bench/probe")
+		"./cmd/hostd", "./plugins/devices/...", "./plugins/sinks/...", "./internal/bench/...")
 	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return dir, fmt.Errorf("build: %w\n%s", err, out)
@@ -181,6 +181,15 @@ func (h *running) words() string {
 // stop ends hostd as an operator does, and frees the disk.
 func (h *running) stop() {
 	h.b.Helper()
+	h.end()
+	if err := os.RemoveAll(h.dir); err != nil {
+		h.b.Error(err)
+	}
+}
+
+// end ends hostd as an operator does.
+func (h *running) end() {
+	h.b.Helper()
 	if err := h.cmd.Process.Signal(os.Interrupt); err != nil {
 		h.b.Fatalf("stop hostd: %v", err)
 	}
@@ -191,9 +200,6 @@ func (h *running) stop() {
 	}
 	if h.err != nil {
 		h.b.Errorf("hostd ended badly: %v\n%s", h.err, h.words())
-	}
-	if err := os.RemoveAll(h.dir); err != nil {
-		h.b.Error(err)
 	}
 }
 
