@@ -36,8 +36,8 @@ func BenchmarkSQLSink(b *testing.B) {
 		dir := inside(b, parent)
 		sink, cpu := deliver(b, dir)
 		file := filepath.Join(dir, "data", "hostd.db")
-		direct := writeDirectly(b, file, filepath.Join(dir, "direct.db"))
-		b.Logf("sink %.0f rows/s with %.1f CPU seconds, direct %.0f rows/s, load %s", sink, cpu, direct, loadavg(b))
+		direct, own := writeDirectly(b, file, filepath.Join(dir, "direct.db"))
+		b.Logf("sink %.0f rows/s, direct %.0f rows/s; CPU s/M rows %s, direct %.1f; load %s", sink, direct, cpu, own, loadavg(b))
 		sinks, directs, ratios = append(sinks, sink), append(directs, direct), append(ratios, sink/direct)
 		if err := os.RemoveAll(dir); err != nil {
 			b.Fatal(err)
@@ -50,8 +50,8 @@ func BenchmarkSQLSink(b *testing.B) {
 }
 
 // deliver fills a spool, then has it delivered with nothing else to do, and gives counted rows in a second, from the
-// first delivery that is seen in the database to the last one, and the CPU time of host and sink.
-func deliver(b *testing.B, dir string) (rate, cpu float64) {
+// first delivery that is seen in the database to the last one, and what host and sink took of the CPU.
+func deliver(b *testing.B, dir string) (rate float64, cpu string) {
 	b.Helper()
 	out := filepath.Join(dir, "out")
 	h := start(b, dir, fmt.Sprintf(`
@@ -84,7 +84,9 @@ sinks: [{name: lines, plugin: file, settings: {dir: %q}}]
 		last = n
 		return n >= *exams
 	})
-	cpu = cpuOf(h.family())
+	for _, u := range h.family() {
+		cpu += fmt.Sprintf("%s %.1f ", u.name, u.cpu*1e6/float64(*exams*rowsOfExam))
+	}
 	if n := number(b, db, "SELECT (SELECT count(*) FROM exam) + (SELECT count(*) FROM observation) + (SELECT count(*) FROM ingest_receipt)"); n != int64(*exams*rowsOfExam) {
 		b.Fatalf("%d rows for %d exams, want %d for each", n, *exams, rowsOfExam)
 	}
@@ -122,8 +124,8 @@ type table struct {
 	rows    [][]any
 }
 
-// writeDirectly copies the tables into a new database, and gives counted rows in a second.
-func writeDirectly(b *testing.B, from, to string) float64 {
+// writeDirectly copies the tables into a new database, and gives counted rows in a second, and CPU seconds for a million.
+func writeDirectly(b *testing.B, from, to string) (rate, cpu float64) {
 	b.Helper()
 	ctx := b.Context()
 	source, target := openSQLite(b, from), openSQLite(b, to)
@@ -144,13 +146,14 @@ func writeDirectly(b *testing.B, from, to string) float64 {
 	}
 	defer conn.Close()
 	w := writer{conn: conn, prepared: map[string]*sql.Stmt{}}
-	began := time.Now()
+	began := machineNow(b)
 	for at := 0; at < *exams; at += sinkBatch {
 		if err := w.batch(ctx, tables, at, min(at+sinkBatch, *exams)); err != nil {
 			b.Fatal(err)
 		}
 	}
-	return float64(*exams*rowsOfExam) / time.Since(began).Seconds()
+	ended, rows := machineNow(b), float64(*exams*rowsOfExam)
+	return rows / ended.at.Sub(began.at).Seconds(), (ended.own - began.own) * 1e6 / rows
 }
 
 func (t *table) read(ctx context.Context, db *sql.DB) error {

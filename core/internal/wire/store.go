@@ -218,6 +218,7 @@ func rowsTo(table string, key []string, rows []sdk.Row) (*pb.Rows, error) {
 		return out, nil
 	}
 	out.Columns = columnsOf(rows[0])
+	made, all := make([]pb.Row, len(rows)), newValues(len(rows)*len(out.GetColumns()))
 	for i, row := range rows {
 		if len(row) != len(out.GetColumns()) {
 			return nil, fmt.Errorf("table %s: row %d has %d columns, the first has %d", table, i, len(row), len(out.GetColumns()))
@@ -229,11 +230,12 @@ func rowsTo(table string, key []string, rows []sdk.Row) (*pb.Rows, error) {
 				return nil, fmt.Errorf("table %s: row %d lacks column %s", table, i, col)
 			}
 			var err error
-			if vals[j], err = valueTo(v); err != nil {
+			if vals[j], err = all.of(v); err != nil {
 				return nil, fmt.Errorf("table %s: column %s: %w", table, col, err)
 			}
 		}
-		out.Rows[i] = &pb.Row{Values: vals}
+		made[i].Values = vals
+		out.Rows[i] = &made[i]
 	}
 	return out, nil
 }

@@ -20,36 +20,52 @@ func columnsOf(row sdk.Row) []string {
 
 func valuesTo(in []any) ([]*pb.Value, error) {
 	out := make([]*pb.Value, len(in))
+	made := newValues(len(in))
 	for i, v := range in {
 		var err error
-		if out[i], err = valueTo(v); err != nil {
+		if out[i], err = made.of(v); err != nil {
 			return nil, fmt.Errorf("argument %d: %w", i, err)
 		}
 	}
 	return out, nil
 }
 
-func valueTo(v any) (*pb.Value, error) {
+// values are made together: a batch of exams has a hundred thousand of them, most of them texts.
+type values struct {
+	all   []pb.Value
+	texts []pb.Value_Text
+}
+
+// newValues makes room for n values.
+func newValues(n int) values {
+	return values{all: make([]pb.Value, n), texts: make([]pb.Value_Text, n)}
+}
+
+func (s *values) of(v any) (*pb.Value, error) {
+	out := &s.all[0]
+	s.all = s.all[1:]
 	switch v := v.(type) {
 	case nil:
-		return &pb.Value{Kind: &pb.Value_Null{Null: true}}, nil
+		out.Kind = &pb.Value_Null{Null: true}
 	case bool:
-		return &pb.Value{Kind: &pb.Value_Flag{Flag: v}}, nil
+		out.Kind = &pb.Value_Flag{Flag: v}
 	case int:
-		return &pb.Value{Kind: &pb.Value_Integer{Integer: int64(v)}}, nil
+		out.Kind = &pb.Value_Integer{Integer: int64(v)}
 	case int64:
-		return &pb.Value{Kind: &pb.Value_Integer{Integer: v}}, nil
+		out.Kind = &pb.Value_Integer{Integer: v}
 	case float64:
-		return &pb.Value{Kind: &pb.Value_Real{Real: v}}, nil
+		out.Kind = &pb.Value_Real{Real: v}
 	case string:
-		return &pb.Value{Kind: &pb.Value_Text{Text: v}}, nil
+		s.texts[0].Text = v
+		out.Kind, s.texts = &s.texts[0], s.texts[1:]
 	case []byte:
-		return &pb.Value{Kind: &pb.Value_Blob{Blob: v}}, nil
+		out.Kind = &pb.Value_Blob{Blob: v}
 	case time.Time:
-		return &pb.Value{Kind: &pb.Value_Time{Time: v.UnixNano()}}, nil
+		out.Kind = &pb.Value_Time{Time: v.UnixNano()}
 	default:
 		return nil, fmt.Errorf("value of type %T; use nil, bool, int, int64, float64, string, []byte or time.Time", v)
 	}
+	return out, nil
 }
 
 func valuesFrom(in []*pb.Value) []any {
