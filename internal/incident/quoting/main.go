@@ -1,0 +1,122 @@
+// Quoting is a sink that does everything wrong with a patient's data that the SDK allows: it quotes records in its errors,
+// in its statements, and in its last words.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hostd/hostd/core/sdk"
+	"github.com/hostd/hostd/core/sdk/serve"
+)
+
+type quoting struct {
+	Fault string `setting:"fault,required" help:"permanent, refused, plain, busy, unavailable, panic, stderr or store"`
+
+	env   sdk.SinkEnv
+	tries int
+}
+
+// Open prepares.
+func (q *quoting) Open(_ context.Context, env sdk.SinkEnv) error {
+	q.env = env
+	return env.Settings.Decode(q)
+}
+
+// quote is a record as an author shows it to himself.
+func quote(r *sdk.Record) error {
+	return fmt.Errorf("insert row: %s | %v | %s | %q | %v", r.Data, r.Labels, r.Raw, r.Patient, r.Attachments)
+}
+
+// Write fails in its way: for good where that isolates a record, and once or twice where the batch comes again.
+func (q *quoting) Write(ctx context.Context, records []sdk.Record) error {
+	r := &records[0]
+	switch q.Fault {
+	case "permanent":
+		return sdk.Permanent(quote(r))
+	case "refused":
+		bad := sdk.RecordErrors{}
+		for i := range records {
+			bad[i] = sdk.Permanent(quote(&records[i]))
+		}
+		return bad
+	case "store":
+		return q.ask(ctx, records)
+	case "panic", "stderr":
+		return q.die(r)
+	}
+	if q.tries++; q.tries > 2 {
+		return nil
+	}
+	return sdk.WithClass(map[string]sdk.Class{"busy": sdk.ClassBusy, "unavailable": sdk.ClassUnavailable}[q.Fault], quote(r))
+}
+
+// die ends the process, once in the life of the state folder.
+func (q *quoting) die(r *sdk.Record) error {
+	once := filepath.Join(q.env.StateDir, "played")
+	if _, err := os.Stat(once); err == nil {
+		return nil
+	}
+	if err := os.WriteFile(once, nil, 0o600); err != nil {
+		return err
+	}
+	if q.Fault == "panic" {
+		panic(quote(r))
+	}
+	fmt.Fprintln(os.Stderr, quote(r))
+	os.Exit(7)
+	return nil
+}
+
+// ask has the store refuse each record in every way it knows, and hands its errors on.
+func (q *quoting) ask(ctx context.Context, records []sdk.Record) error {
+	bad := sdk.RecordErrors{}
+	for i := range records {
+		r := &records[i]
+		name := r.Patient
+		if name == "" {
+			name = strings.Fields(string(r.Raw))[3]
+		}
+		var errs []error
+		write := func(changes ...sdk.Change) {
+			_, err := q.env.Store.Write(ctx, changes...)
+			errs = append(errs, err)
+		}
+		row := func(id any) sdk.Insert {
+			return sdk.Insert{Table: "guest", Rows: []sdk.Row{{"id": id, "name": name, "born": "1899-12-31", "age": int64(3)}}}
+		}
+		write(row(int64(1)), row(int64(1)))                                              // twice
+		write(row(nil))                                                                  // not null
+		write(row(name))                                                                 // the wrong type
+		write(sdk.Insert{Table: "guest", Rows: []sdk.Row{{"id": r.Seq, "name": name}}})  // the wrong kind of value
+		write(sdk.Insert{Table: "guest", Rows: []sdk.Row{{"id": int64(2), name: name}}}) // a column of that name
+		write(sdk.Insert{Table: name, Rows: []sdk.Row{{"id": int64(2)}}})                // a table of that name
+		write(sdk.Insert{Table: "guest", Rows: []sdk.Row{{"id": int64(7), "name": strings.Repeat(name, 20), "born": "1899-12-31", "age": int64(3)}}})
+		write(sdk.Exec{SQL: "UPDATE guest SET name = '" + name + "' WHERE born = '1899-12-31'", Want: 9})
+		write(sdk.Exec{SQL: "UPDATE guest SET name = '" + name, Want: -1})
+		write(sdk.Exec{SQL: "UPDATE nowhere SET name = \"" + name + "\"", Want: -1})
+		write(sdk.OnceFor(r, row(int64(1)), row(int64(1))))
+		_, err := q.env.Store.Query(ctx, sdk.Query{SQL: "SELECT json('" + name + "'), json(?)", Args: []any{name}})
+		errs = append(errs, err)
+		if r.Seq%50 == 0 { // takes a while
+			_, err = q.env.Store.Query(ctx, sdk.Query{SQL: slow(name)})
+		}
+		bad[i] = sdk.Permanent(fmt.Errorf("store: %w", errors.Join(append(errs, err)...)))
+	}
+	return bad
+}
+
+func slow(name string) string {
+	return "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 300000) SELECT '" + name + "', max(x) FROM n"
+}
+
+// Close has nothing to let go.
+func (q *quoting) Close(context.Context) error { return nil }
+
+func main() {
+	serve.Sink(&quoting{}, sdk.Manifest{Name: "quoting", Version: "1.0.0", LossWindow: "everything: it stores nothing"})
+}
