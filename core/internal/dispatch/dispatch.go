@@ -183,7 +183,8 @@ func (l *Lane) settled(ctx context.Context, d *delivery, out Outcome) error {
 		}
 	}
 	for _, r := range out.Refused {
-		if err := l.bury(ctx, d.lease.Records[r.Index], r.Reason, 1); err != nil {
+		ref := d.lease.Records[r.Index]
+		if err := l.bury(ctx, ref, withoutData(r.Reason, []spool.Ref{ref}), 1); err != nil {
 			return err
 		}
 	}
@@ -235,6 +236,7 @@ func (l *Lane) bury(ctx context.Context, ref spool.Ref, reason string, attempts 
 func (l *Lane) failed(ctx context.Context, d *delivery, failure error) (wait bool, err error) {
 	defer d.release()
 	class := sdk.ClassOf(failure)
+	failure = quiet(failure, d.lease.Records)
 	l.setWaiting(failure.Error())
 	l.opt.Log.Warn("delivery failed", "records", d.count(), "class", class.String(), "err", failure)
 	switch class {

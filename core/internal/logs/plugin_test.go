@@ -158,7 +158,7 @@ func arrives(t *testing.T, last string, lines bool) {
 	want := []string{
 		fmt.Sprint(map[string]any{"component": "sink", "last.ok": true, "level": "error", "msg": "port lost", "port": "COM3", "sink": "emr", "tries": 3}),
 		fmt.Sprint(map[string]any{"component": "sink", "level": "info", "msg": "with ******-*******", "sink": "emr"}),
-		fmt.Sprint(map[string]any{"component": "sink", "level": "error", "msg": "panic: no wires", "sink": "emr"}),
+		fmt.Sprint(map[string]any{"component": "sink", "level": "error", "msg": "panic: runtime error: no wires", "sink": "emr"}),
 	}
 	if lines {
 		want = append(want, fmt.Sprint(map[string]any{"component": "sink", "level": "error", "msg": last, "sink": "emr"}))
@@ -188,7 +188,7 @@ func speak() {
 	log.Info("with 900101-1234567")
 	log.Debug("not shown")
 	fmt.Fprintln(os.Stderr, "plain words")
-	fmt.Fprintln(os.Stderr, "panic: no wires")
+	fmt.Fprintln(os.Stderr, "panic: runtime error: no wires")
 	if bad := os.Getenv(childEnv); bad != "1" {
 		fmt.Fprintln(os.Stderr, bad)
 	}

@@ -23,9 +23,9 @@ func (b *bridge) Lines() io.Writer {
 
 // stderr cuts a stream into lines of at most maxLine bytes.
 type stderr struct {
-	b       *bridge
-	line    []byte
-	inPanic bool // all lines after the first of a stack are its
+	b     *bridge
+	line  []byte
+	trace Panic
 }
 
 // Write takes any part of the stream.
@@ -47,14 +47,12 @@ func (s *stderr) end() {
 	if json.Unmarshal(line, &fields) == nil && s.structured(fields) {
 		return
 	}
-	if bytes.HasPrefix(line, []byte("panic: ")) || bytes.HasPrefix(line, []byte("fatal error: ")) {
-		s.inPanic = true
+	switch show, part := s.trace.Line(string(line)); {
+	case !part:
+		s.b.Debug(show)
+	case show != "":
+		s.b.Error(show)
 	}
-	if s.inPanic {
-		s.b.Error(string(line))
-		return
-	}
-	s.b.Debug(string(line))
 }
 
 // structured writes a line in the form of serve; false means that it is not one.

@@ -142,7 +142,7 @@ func TestCrashes(t *testing.T) {
 		says []string
 	}{
 		{"crash", []State{Failing, Failing}, []string{"plugin is gone", "exit status 7"}},
-		{"panic", []State{Up, BackingOff}, []string{"last words: panic: wires crossed", "exit status 2"}},
+		{"panic", []State{Up, BackingOff}, []string{"last words: panic: (its 13 bytes are not shown", "main.deep(", "exit status 2"}},
 		{"flood", []State{Up, BackingOff}, []string{"the flood is over", "exit status 5"}},
 	} {
 		t.Run(c.mode, func(t *testing.T) {

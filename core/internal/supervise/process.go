@@ -18,6 +18,7 @@ import (
 	plugin "github.com/hashicorp/go-plugin"
 
 	"github.com/hostd/hostd/core/internal/life"
+	"github.com/hostd/hostd/core/internal/logs"
 	"github.com/hostd/hostd/core/internal/wire"
 	"github.com/hostd/hostd/core/sdk"
 )
@@ -322,15 +323,16 @@ func (t *tail) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// String is what is kept, without the lines that are log records.
+// String is what is kept, without the lines that are log records and the value of a panic.
 func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var words []string
+	var trace logs.Panic
 	for line := range bytes.Lines(t.buf) {
-		line = bytes.TrimSpace(line)
-		if len(line) > 0 && line[0] != '{' {
-			words = append(words, string(line))
+		show, _ := trace.Line(string(bytes.TrimRight(line, "\r\n")))
+		if show = strings.TrimSpace(show); show != "" && show[0] != '{' {
+			words = append(words, show)
 		}
 	}
 	if len(words) > 10 {

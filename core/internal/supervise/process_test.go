@@ -167,12 +167,12 @@ func TestTailKeepsTheBeginningOfAPanic(t *testing.T) {
 		t.Errorf("kept %d bytes, ending %q", len(s), s[max(0, len(s)-10):])
 	}
 	write(`{"@message":"a log line"}`)
-	write("panic: wires crossed")
+	write("panic: runtime error: wires crossed")
 	for range 200 {
 		write("goroutine 7 [running]:")
 	}
 	write(long)
-	if s := keep.String(); !strings.HasPrefix(s, "panic: wires crossed | goroutine 7") || len(s) > stderrTail {
+	if s := keep.String(); !strings.HasPrefix(s, "panic: runtime error: wires crossed | goroutine 7") || len(s) > stderrTail {
 		t.Errorf("kept %q", s)
 	}
 }
