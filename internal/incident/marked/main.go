@@ -17,7 +17,7 @@ import (
 
 type marked struct {
 	Count int    `setting:"count,required" help:"records"`
-	Fault string `setting:"fault" help:"after the records: panic, refused, error or stderr; empty is none"`
+	Fault string `setting:"fault" help:"after the records: panic or refused; empty is none"`
 
 	env sdk.Env
 	at  int64
@@ -106,14 +106,8 @@ func (m *marked) fault(ctx context.Context) (b sdk.Batch, err error) {
 	if err != nil {
 		return b, err
 	}
-	switch m.Fault {
-	case "panic":
+	if m.Fault == "panic" {
 		panic(fmt.Sprintf("decode record: %s %s\n%s", r.Data, r.Raw, r.Data))
-	case "stderr":
-		fmt.Fprintf(os.Stderr, "decode record: %s %s\n", r.Data, r.Raw)
-		os.Exit(7)
-	case "error":
-		return b, fmt.Errorf("decode record: %s %s", r.Data, r.Raw)
 	}
 	r.ID = "" // refused: an id is wanted
 	return sdk.Batch{Records: []sdk.Record{r}, Next: sdk.Offset(m.at)}, nil
