@@ -202,7 +202,7 @@ func (w *witness) operate() {
 	ask("dead", "list", "--rejects")
 	ask("dead", "list", "--json")
 	ask("dead", "show", strings.Fields(strings.Split(list, "\n")[1])[0])
-	ask("dead", "requeue", "--all", "--sink", "q-refused")
+	ask("dead", "requeue", "--all", "--sink", "emr")
 	ask("dead", "drop", "--all", "--sink", "q-permanent", "--why", "synthetic")
 	if found := ask("find", "--patient", "QQID000010ZZ"); !strings.Contains(found, "m-10") {
 		w.t.Errorf("find by patient: %s", found)

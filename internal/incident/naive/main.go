@@ -48,7 +48,7 @@ func (s *service) run(path string, pool, count int, rate float64, stay time.Dura
 	}
 	s.db.SetMaxOpenConns(pool)
 	s.db.SetMaxIdleConns(pool)
-	if _, err := s.db.Exec("CREATE TABLE exam (id INTEGER PRIMARY KEY, patient TEXT, body TEXT)"); err != nil {
+	if _, err := s.db.ExecContext(context.Background(), "CREATE TABLE exam (id INTEGER PRIMARY KEY, patient TEXT, body TEXT)"); err != nil {
 		return err
 	}
 	began := time.Now()

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -67,7 +66,7 @@ func (q *quoting) die(r *sdk.Record) error {
 	panic(quote(r))
 }
 
-// ask has the store refuse each record in every way it knows, and hands its errors on.
+// ask has the store refuse each record, in one way after the other, and hands its errors on.
 func (q *quoting) ask(ctx context.Context, records []sdk.Record) error {
 	bad := sdk.RecordErrors{}
 	for i := range records {
@@ -76,36 +75,50 @@ func (q *quoting) ask(ctx context.Context, records []sdk.Record) error {
 		if name == "" {
 			name = strings.Fields(string(r.Raw))[3]
 		}
-		var errs []error
-		write := func(changes ...sdk.Change) {
-			_, err := q.env.Store.Write(ctx, changes...)
-			errs = append(errs, err)
+		var err error
+		if changes := refusals(r, name); r.Seq%13 < uint64(len(changes)) {
+			_, err = q.env.Store.Write(ctx, changes[r.Seq%13]...)
+		} else {
+			_, err = q.env.Store.Query(ctx, queries(name)[r.Seq%13-uint64(len(changes))])
 		}
-		row := func(id any) sdk.Insert {
-			return sdk.Insert{Table: "guest", Rows: []sdk.Row{{"id": id, "name": name, "born": "1899-12-31", "age": int64(3)}}}
+		if err != nil {
+			bad[i] = sdk.Permanent(fmt.Errorf("store: %w", err))
 		}
-		write(row(int64(1)), row(int64(1)))                                              // twice
-		write(row(nil))                                                                  // not null
-		write(row(name))                                                                 // the wrong type
-		write(sdk.Insert{Table: "guest", Rows: []sdk.Row{{"id": r.Seq, "name": name}}})  // the wrong kind of value
-		write(sdk.Insert{Table: "guest", Rows: []sdk.Row{{"id": int64(2), name: name}}}) // a column of that name
-		write(sdk.Insert{Table: "guest", Rows: []sdk.Row{{"id": int64(7), "name": strings.Repeat(name, 20), "born": "1899-12-31", "age": int64(3)}}})
-		write(sdk.Exec{SQL: "UPDATE guest SET name = '" + name + "' WHERE born = '1899-12-31'", Want: 9})
-		write(sdk.Exec{SQL: "UPDATE guest SET name = '" + name, Want: -1})
-		write(sdk.Exec{SQL: "UPDATE nowhere SET name = \"" + name + "\"", Want: -1})
-		write(sdk.OnceFor(r, row(int64(1)), row(int64(1))))
-		_, err := q.env.Store.Query(ctx, sdk.Query{SQL: "SELECT json('" + name + "'), json(?)", Args: []any{name}})
-		errs = append(errs, err)
-		if r.Seq%50 == 0 { // takes a while
-			_, err = q.env.Store.Query(ctx, sdk.Query{SQL: slow(name)})
-		}
-		bad[i] = sdk.Permanent(fmt.Errorf("store: %w", errors.Join(append(errs, err)...)))
 	}
 	return bad
 }
 
+// refusals are writes that the store refuses, each in a way of its own.
+func refusals(r *sdk.Record, name string) [][]sdk.Change {
+	row := func(id any) sdk.Change {
+		return sdk.Insert{Table: "guest", Rows: []sdk.Row{{"id": id, "name": name, "born": "1899-12-31", "age": int64(3)}}}
+	}
+	one := func(c sdk.Change) []sdk.Change { return []sdk.Change{c} }
+	return [][]sdk.Change{
+		{row(int64(1)), row(int64(1))}, // a key twice
+		one(row(nil)),                  // not null
+		one(row(name)),                 // the wrong type
+		one(sdk.Insert{Table: "guest", Rows: []sdk.Row{{"id": r.Seq, "name": name}}}),  // no kind of value
+		one(sdk.Insert{Table: "guest", Rows: []sdk.Row{{"id": int64(2), name: name}}}), // a column of that name
+		one(sdk.Insert{Table: "guest", Rows: []sdk.Row{{"id": int64(7), "name": strings.Repeat(name, 20), "born": "1899-12-31", "age": int64(3)}}}),
+		one(sdk.Exec{SQL: "UPDATE guest SET name = '" + name + "' WHERE born = '1899-12-31'", Want: 9}),
+		one(sdk.Exec{SQL: "UPDATE guest SET name = '" + name, Want: -1}),
+		one(sdk.Exec{SQL: "UPDATE nowhere SET name = \"" + name + "\"", Want: -1}),
+		one(sdk.OnceFor(r, row(int64(1)), row(int64(1)))),
+	}
+}
+
+// queries are reads that fail, and one that takes a while.
+func queries(name string) []sdk.Query {
+	return []sdk.Query{
+		{SQL: "SELECT json('" + name + "')"},
+		{SQL: "SELECT json(?)", Args: []any{name}},
+		{SQL: slow(name)},
+	}
+}
+
 func slow(name string) string {
-	return "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 300000) SELECT '" + name + "', max(x) FROM n"
+	return "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 20000) SELECT '" + name + "', max(x) FROM n"
 }
 
 // Close has nothing to let go.

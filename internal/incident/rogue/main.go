@@ -28,7 +28,7 @@ type rogue struct {
 }
 
 // Open begins with the first act that is not in the journal.
-func (r *rogue) Open(_ context.Context, env sdk.SinkEnv) error {
+func (r *rogue) Open(ctx context.Context, env sdk.SinkEnv) error {
 	r.env, r.journal = env, filepath.Join(env.StateDir, "acts.txt")
 	if err := env.Settings.Decode(r); err != nil {
 		return err
@@ -37,17 +37,17 @@ func (r *rogue) Open(_ context.Context, env sdk.SinkEnv) error {
 	if err != nil && !os.IsNotExist(err) {
 		return err
 	}
-	go r.play(strings.Split(r.Acts, ",")[strings.Count(string(text), "\n"):])
+	go r.play(context.WithoutCancel(ctx), strings.Split(r.Acts, ",")[strings.Count(string(text), "\n"):])
 	return nil
 }
 
-func (r *rogue) play(acts []string) {
+func (r *rogue) play(ctx context.Context, acts []string) {
 	for _, name := range acts {
 		r.note(name)
 		if do := calls[name]; do != nil {
-			ctx, cancel := context.WithTimeout(context.Background(), r.Each)
-			do(ctx, r.env.Store)
-			<-ctx.Done()
+			act, cancel := context.WithTimeout(ctx, r.Each)
+			do(act, &careless{r.env.Store})
+			<-act.Done()
 			cancel()
 			continue
 		}
@@ -78,7 +78,7 @@ func (r *rogue) Write(ctx context.Context, _ []sdk.Record) error {
 	if name == nil {
 		return nil
 	}
-	go endless(context.Background(), r.env.Store)
+	go endless(ctx, &careless{r.env.Store})
 	time.Sleep(handling) // the call is on its way
 	switch *name {
 	case "panic":
