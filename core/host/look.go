@@ -197,7 +197,9 @@ func masked(data []byte) json.RawMessage {
 	e.Patient = exam.Patient{}
 	kept := e.Observations[:0]
 	for i := range e.Observations {
-		if o := e.Observations[i]; o.Unit != "" {
+		o := e.Observations[i]
+		if _, number := o.Value.Float(); number && o.Unit != "" {
+			o.Text, o.Flags = "", nil // as the source wrote them, which may be anything
 			kept = append(kept, o)
 		}
 	}

@@ -120,7 +120,8 @@ func TestMaskedRecordHasNoPatient(t *testing.T) {
 	for n, data := range []string{
 		fmt.Sprintf(`{"patient":{"id":"%[1]s-1","name":"%[1]s","birth":"1990-01-02","sex":"F"},"device":{"make":"M","model":"","serial":""},`+
 			`"taken_at":"2025-01-01","observations":[{"code":"sphere","eye":"R","value":1.5,"unit":"D","method":"","seq":0},`+
-			`{"code":"note","eye":"B","value":"%[1]s","unit":"","method":"","seq":0}]}`, mark),
+			`{"code":"note","eye":"B","value":"%[1]s","unit":"","method":"","seq":0},{"code":"axis","eye":"R","value":"%[1]s","unit":"deg","method":"","seq":0},`+
+			`{"code":"axis","eye":"L","value":90,"unit":"deg","method":"","seq":0,"text":"%[1]s","flags":["%[1]s"]}]}`, mark),
 		fmt.Sprintf(`{"patient": "%s"`, mark),
 		mark,
 	} {
