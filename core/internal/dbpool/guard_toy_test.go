@@ -55,8 +55,9 @@ func newToyPool(t *testing.T, deaf bool, o Options) *toyPool {
 	d := postgresDialect()
 	d.migrations, d.place = nil, func(*Options) string { return "toy" }
 	d.fault = func(err error, _ string) fault { return toyFault(err) }
+	addr := p.server.addr // a restart keeps it
 	d.connector = func(_ *Options, _ access, dial dialFunc) (driver.Connector, error) {
-		return toyConnector{toyLogin(p.server.addr, deaf, new(atomic.Int64)), dial, p.let}, nil
+		return toyConnector{toyLogin(addr, deaf, new(atomic.Int64)), dial, p.let}, nil
 	}
 	var err error
 	if p.Pool, err = open(t.Context(), o, d, nil); err != nil {
