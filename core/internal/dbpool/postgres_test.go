@@ -474,3 +474,13 @@ func TestAnAnswerThatIsTooLargeIsNotReadToItsEnd(t *testing.T) {
 	}
 	query(t, s, "SELECT 1")
 }
+
+// TestOpenWhereTheServerHasNoTLS: the driver dials once with encryption, is refused, and dials once more without.
+func TestOpenWhereTheServerHasNoTLS(t *testing.T) {
+	o := postgresOf(t).fresh(t, dbpool.Options{})
+	o.DSN = strings.Replace(o.DSN, "sslmode=disable", "sslmode=prefer", 1)
+	p := runs(t, o)
+	if _, err := p.Store("emr").Write(t.Context(), onceOf(1, nil)); err != nil {
+		t.Error(err)
+	}
+}

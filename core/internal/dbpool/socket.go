@@ -42,7 +42,7 @@ func (s *socket) Write(p []byte) (int, error) {
 // Close is the driver's, which gives the connection up with it.
 func (s *socket) Close() error {
 	if !s.side {
-		s.link.gone.Store(unusable)
+		s.link.giveUp()
 	}
 	s.link.forget(s)
 	return s.Conn.Close()
@@ -53,7 +53,7 @@ func (s *socket) failed(err error) {
 	switch {
 	case s.side:
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		s.link.gone.Store(unusable)
+		s.link.giveUp()
 	default:
 		s.link.broke(err)
 	}
@@ -143,6 +143,16 @@ func (l *link) sever() []*socket {
 
 // unusable is for link.gone.
 const unusable = true
+
+// giveUp marks the link as unusable, since its driver has given it up. In the login it may have gone on to the next address,
+// or to one without encryption.
+func (l *link) giveUp() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.inner != nil {
+		l.gone.Store(unusable)
+	}
+}
 
 // broke marks the link as lost, unless it is known to be unusable, and tells its generation.
 func (l *link) broke(cause error) {
