@@ -262,6 +262,8 @@ func (c *connections) sweep() {
 
 // stop cuts every connection and waits for a moment until the driver has come back everywhere; if not, the error names
 // what it still does. There are no connections afterwards.
+//
+//nolint:contextcheck,nolintlint // whoever closes may have a ctx that is over; this has a bound of its own
 func (c *connections) stop() error {
 	c.mu.Lock()
 	c.stopped = true

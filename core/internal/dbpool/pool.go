@@ -115,7 +115,7 @@ func open(ctx context.Context, o Options, d *dialect, steps []string) (*Pool, er
 	ctx, cancel := context.WithTimeout(ctx, o.ConnectTimeout)
 	defer cancel()
 	if err := p.connect(ctx, steps); err != nil {
-		return nil, fmt.Errorf("open database %s: %w", p.dialect.place(&o), errors.Join(err, p.Close())) //nolint:contextcheck // the ctx may be over, the closing has a bound of its own
+		return nil, fmt.Errorf("open database %s: %w", p.dialect.place(&o), errors.Join(err, p.Close()))
 	}
 	return p, nil
 }

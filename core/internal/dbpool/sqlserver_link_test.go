@@ -223,15 +223,15 @@ func TestSQLServerTakesOneStatement(t *testing.T) {
 	p.own = func(*tdstest.Session, tdstest.Request) tdstest.Reply { return tdstest.Affected(1) }
 	s := runs(t, p.options()).Store("emr")
 	for text, want := range map[string]string{
-		"commit":                             "COMMIT",
-		"UPDATE visit SET room = '1' COMMIT": "COMMIT",
-		"DELETE FROM visit ROLLBACK TRAN":    "ROLLBACK",
-		"sp_who":                             "SP_WHO",
-		"INSERT INTO visit EXEC list":        "EXEC",
-		"SET XACT_ABORT OFF":                 "SET",
+		"commit":                                        "COMMIT",
+		"UPDATE visit SET room = '1' COMMIT":            "COMMIT",
+		"DELETE FROM visit ROLLBACK TRAN":               "ROLLBACK",
+		"sp_who":                                        "SP_WHO",
+		"INSERT INTO visit EXEC list":                   "EXEC",
+		"SET XACT_ABORT OFF":                            "SET",
 		"UPDATE visit SET room = '1' SET XACT_ABORT ON": "XACT_ABORT",
-		"DECLARE @a int": "placeholders are ?",
-		"USE master":     "USE",
+		"DECLARE @a int":                                "placeholders are ?",
+		"USE master":                                    "USE",
 	} {
 		_, err := s.Write(t.Context(), sdk.Exec{SQL: text, Want: -1})
 		if !errors.Is(err, dbpool.ErrRefused) || !strings.Contains(err.Error(), want) {
