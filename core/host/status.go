@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hostd/hostd/core/internal/admin"
+	"github.com/hostd/hostd/core/internal/dbpool"
 	"github.com/hostd/hostd/core/internal/spool"
 )
 
@@ -125,6 +126,7 @@ func (h *Host) poolStatus() admin.Pool {
 	p := pool.Stats()
 	s := admin.Pool{
 		Open: p.Open, InUse: p.InUse, Idle: p.Idle, WaitCount: p.WaitCount, WaitDuration: p.WaitDuration.Seconds(), MaxOpen: p.MaxOpen,
+		Waiting: p.Waiting, Abandoned: p.Abandoned, Down: p.Breaker.Open,
 	}
 	for _, k := range p.Holders {
 		s.Holders = append(s.Holders, admin.Holder{Name: k.Name, InUse: k.InUse, Oldest: k.Oldest.Seconds(), Statement: k.Statement})
@@ -134,10 +136,21 @@ func (h *Host) poolStatus() admin.Pool {
 
 func (h *Host) databaseFault() error {
 	pool, why := h.db.now()
-	if pool != nil || why == errNotOpenYet { //nolint:errorlint // the sentinel itself, set here and never wrapped
+	switch {
+	case pool != nil:
+		return down(pool.Stats().Breaker)
+	case why == errNotOpenYet: //nolint:errorlint // the sentinel itself, set here and never wrapped
 		return nil
 	}
 	return why
+}
+
+// down says since when a server is away, and why.
+func down(b dbpool.Breaker) error {
+	if !b.Open {
+		return nil
+	}
+	return fmt.Errorf("the database server is away since %s: %s; records wait in the spool, and it is tried again", b.Since.Local().Format(time.DateTime), b.Cause)
 }
 
 // filling says how full the spool is and which sink holds it, from half of its cap on; else nothing.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hostd/hostd/config"
 	"github.com/hostd/hostd/core/internal/admin"
+	"github.com/hostd/hostd/core/internal/dbpool"
 	"github.com/hostd/hostd/core/internal/life"
 	"github.com/hostd/hostd/core/internal/spool"
 )
@@ -139,5 +140,17 @@ func TestAMissingFileStaysMissing(t *testing.T) {
 	}
 	if lost, back := m.note(nil, func(name string) bool { return name == "2" }); len(lost) != 0 || !slices.Equal(back, []string{"2"}) || !slices.Equal(m.list(), []string{"1"}) {
 		t.Fatal(lost, back, m.list())
+	}
+}
+
+// A server that is away is an alarm with its time and its reason; one that is back is none.
+func TestAServerThatIsAwayIsAFault(t *testing.T) {
+	since := time.Date(2026, 11, 25, 8, 0, 5, 0, time.Local)
+	err := down(dbpool.Breaker{Open: true, Since: since, Cause: "the server is not reached"})
+	if err == nil || !strings.Contains(err.Error(), "away since 2026-11-25 08:00:05: the server is not reached; records wait") {
+		t.Errorf("it says %v", err)
+	}
+	if err := down(dbpool.Breaker{Since: since}); err != nil {
+		t.Errorf("one that is back: %v", err)
 	}
 }

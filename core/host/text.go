@@ -39,7 +39,7 @@ func statusText(s *admin.Status) string {
 	}
 	_ = t.Flush() // a strings.Builder does not fail
 	p := s.Pool
-	fmt.Fprintf(&b, "\ndatabase: %d of %d connections open, %d in use\n", p.Open, p.MaxOpen, p.InUse)
+	fmt.Fprintf(&b, "\ndatabase: %d of %d connections open, %d in use, %d operations wait\n", p.Open, p.MaxOpen, p.InUse, p.Waiting)
 	for _, h := range p.Holders {
 		fmt.Fprintf(&b, "  %s holds %d, the oldest for %.1f s: %s\n", h.Name, h.InUse, h.Oldest, h.Statement)
 	}

@@ -49,7 +49,7 @@ func clinic() admin.Status {
 		},
 		Sinks: []admin.Sink{{Name: "emr", Plugin: "sql", Version: "1.0.0", State: admin.BackingOff, Delivered: 100, Backlog: 7, Dead: 3, Error: "database is away"}},
 		Pool: admin.Pool{
-			Open: 8, InUse: 3, Idle: 5, WaitCount: 11, WaitDuration: 1.5, MaxOpen: 38,
+			Open: 8, InUse: 3, Idle: 5, WaitCount: 11, WaitDuration: 1.5, MaxOpen: 38, Waiting: 12, Abandoned: 2, Down: true,
 			Holders: []admin.Holder{{Name: "emr", InUse: 3, Oldest: 4.2, Statement: "UPSERT exam"}},
 		},
 		Cache:   admin.Cache{Entries: 50, Hits: 40, Misses: 10, Loads: 9},
@@ -239,6 +239,9 @@ func TestMetricsAreTheStatus(t *testing.T) {
 		`hostd_pool_in_use`:                                         "3",
 		`hostd_pool_max_open`:                                       "38",
 		`hostd_pool_wait_duration_seconds_total`:                    "1.5",
+		`hostd_pool_waiting`:                                        "12",
+		`hostd_pool_abandoned_total`:                                "2",
+		`hostd_pool_down`:                                           "1",
 		`hostd_pool_holder_in_use holder="emr"`:                     "3",
 		`hostd_cache_hits_total`:                                    "40",
 		`hostd_workers_busy`:                                        "2",

@@ -52,6 +52,9 @@ var (
 	mPoolMax     = gauge("pool_max_open", "Most connections that may be open.")
 	mPoolWaits   = counter("pool_wait_count_total", "Operations that had to wait for a connection.")
 	mPoolWaited  = counter("pool_wait_duration_seconds_total", "Time that operations have waited for a connection.")
+	mPoolWaiting = gauge("pool_waiting", "Operations that wait for a connection now.")
+	mPoolLost    = counter("pool_abandoned_total", "Connections given up because the database did not answer.")
+	mPoolDown    = gauge("pool_down", "1 while the server is away and operations are refused at once.")
 	mHolderInUse = gauge("pool_holder_in_use", "Connections that the holder has.", "holder")
 	mHolderOld   = gauge("pool_holder_oldest_seconds", "Age of the holder's oldest running operation.", "holder")
 
@@ -156,6 +159,9 @@ func (o output) pool(p Pool) {
 	o.put(mPoolMax, float64(p.MaxOpen))
 	o.put(mPoolWaits, float64(p.WaitCount))
 	o.put(mPoolWaited, p.WaitDuration)
+	o.put(mPoolWaiting, float64(p.Waiting))
+	o.put(mPoolLost, float64(p.Abandoned))
+	o.put(mPoolDown, truth(p.Down))
 	for _, h := range p.Holders {
 		o.put(mHolderInUse, float64(h.InUse), h.Name)
 		o.put(mHolderOld, h.Oldest, h.Name)

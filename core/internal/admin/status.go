@@ -84,6 +84,9 @@ type Pool struct {
 	WaitCount    uint64   `json:"wait_count"`
 	WaitDuration float64  `json:"wait_duration"` // seconds, of all waits together
 	MaxOpen      int      `json:"max_open"`
+	Waiting      int      `json:"waiting"`   // operations that wait for a connection now
+	Abandoned    uint64   `json:"abandoned"` // connections given up because the database did not answer
+	Down         bool     `json:"down"`      // the server is away: operations are refused at once, and one probe tries again
 	Holders      []Holder `json:"holders"`
 }
 
