@@ -145,10 +145,29 @@ func newDescriber(p *places, c *config.Config) (*describer, error) {
 		return nil, Environment(fmt.Errorf("open log: %w", err))
 	}
 	d := &describer{places: p, logs: quiet, found: map[string]described{}}
-	if d.sockets, err = os.MkdirTemp("", "hostd-check-"); err != nil {
+	sweepChecks(time.Now())
+	if d.sockets, err = os.MkdirTemp("", checkFolder); err != nil {
 		return nil, Environment(errors.Join(fmt.Errorf("make folder for sockets: %w", err), quiet.Close()))
 	}
 	return d, nil
+}
+
+const (
+	checkFolder = "hostd-check-" // in the temporary folder, since the path of a socket must be short
+	longCheck   = time.Hour      // no check takes so long
+)
+
+// sweepChecks deletes the folders of checks that were killed. One that cannot be deleted is another account's.
+func sweepChecks(now time.Time) {
+	left, err := filepath.Glob(filepath.Join(os.TempDir(), checkFolder+"*"))
+	if err != nil {
+		return // the pattern is good
+	}
+	for _, dir := range left {
+		if info, err := os.Lstat(dir); err == nil && info.IsDir() && now.Sub(info.ModTime()) > longCheck {
+			_ = os.RemoveAll(dir)
+		}
+	}
 }
 
 func (d *describer) close() error {

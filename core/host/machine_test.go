@@ -373,3 +373,29 @@ func TestReasonsAreMasked(t *testing.T) {
 		t.Errorf("the list says %q", r)
 	}
 }
+
+// A check that was killed leaves its folder to the next one, and one that goes on keeps it.
+func TestFoldersOfKilledChecksAreSwept(t *testing.T) {
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	t.Setenv("TMP", temp)
+	dir, err := os.MkdirTemp("", checkFolder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(temp, "hostd-other")
+	if err := os.Mkdir(other, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	sweepChecks(time.Now().Add(longCheck / 2))
+	if _, err := os.Stat(dir); err != nil {
+		t.Errorf("a check that goes on: %v", err)
+	}
+	sweepChecks(time.Now().Add(2 * longCheck))
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a killed check: %v", err)
+	}
+	if _, err := os.Stat(other); err != nil {
+		t.Errorf("what is not a check's: %v", err)
+	}
+}
