@@ -222,17 +222,18 @@ func TestSQLServerTakesOneStatement(t *testing.T) {
 	p := play(t, 130, tdstest.Config{})
 	p.own = func(*tdstest.Session, tdstest.Request) tdstest.Reply { return tdstest.Affected(1) }
 	s := runs(t, p.options()).Store("emr")
-	for text, want := range map[string]string{
-		"commit":                                        "COMMIT",
-		"UPDATE visit SET room = '1' COMMIT":            "COMMIT",
-		"DELETE FROM visit ROLLBACK TRAN":               "ROLLBACK",
-		"sp_who":                                        "SP_WHO",
-		"INSERT INTO visit EXEC list":                   "EXEC",
-		"SET XACT_ABORT OFF":                            "SET",
-		"UPDATE visit SET room = '1' SET XACT_ABORT ON": "XACT_ABORT",
-		"DECLARE @a int":                                "placeholders are ?",
-		"USE master":                                    "USE",
+	for _, c := range [][2]string{
+		{"commit", "COMMIT"},
+		{"UPDATE visit SET room = '1' COMMIT", "COMMIT"},
+		{"DELETE FROM visit ROLLBACK TRAN", "ROLLBACK"},
+		{"sp_who", "SP_WHO"},
+		{"INSERT INTO visit EXEC list", "EXEC"},
+		{"SET XACT_ABORT OFF", "SET"},
+		{"UPDATE visit SET room = '1' SET XACT_ABORT ON", "XACT_ABORT"},
+		{"DECLARE @a int", "placeholders are ?"},
+		{"USE master", "USE"},
 	} {
+		text, want := c[0], c[1]
 		_, err := s.Write(t.Context(), sdk.Exec{SQL: text, Want: -1})
 		if !errors.Is(err, dbpool.ErrRefused) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)
