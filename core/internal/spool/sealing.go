@@ -176,6 +176,7 @@ func (c *scanner) unseal(dst []byte, f *frame) ([]byte, bool) {
 		return dst, false
 	}
 	c.bound = bound(c.bound[:0], c.salt, &f.header)
+	dst = slices.Grow(dst, len(f.payload)-sealedExtra) // Open itself grows it to the byte, and copies the whole each time
 	plain, err := c.aead.Open(dst, f.payload[:nonceSize], f.payload[nonceSize:], c.bound)
 	if err != nil {
 		return dst, false

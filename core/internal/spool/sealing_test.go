@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -232,5 +233,31 @@ func TestSealedDamageIsFoundWhenItIsRead(t *testing.T) {
 	same(t, payloads(drain(t, s, id)), []string{"first", "third"})
 	if n := s.Stats().Quarantined; n != 1 {
 		t.Errorf("%d places were set aside, want 1", n)
+	}
+}
+
+// A new lease's memory grows as an append's does: grown to the byte for each record, it would be copied as often as there are
+// records, and a sealed spool would give a few thousand records a second.
+func TestSealedLeaseGrowsInSteps(t *testing.T) {
+	const records, size = 1000, 1000
+	s := start(t, t.TempDir(), Options{Seal: true, Key: testKey})
+	id := s.sink(t, "emr")
+	if err := s.put(batch("ark-1", 1, slices.Repeat([]string{strings.Repeat("x", size)}, records)...)); err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.Reader(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	l, err := r.Next(t.Context(), records, 2*records*size)
+	runtime.ReadMemStats(&after)
+	if err != nil || len(l.Records) != records {
+		t.Fatalf("lease of %d records: %v", len(l.Records), err)
+	}
+	if took, limit := after.TotalAlloc-before.TotalAlloc, uint64(20*records*size); took > limit {
+		t.Errorf("a lease of %d bytes took %d bytes of memory, more than %d", records*size, took, limit)
 	}
 }
