@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/hostd/hostd/core/internal/dbpool"
 	"github.com/hostd/hostd/core/internal/life"
@@ -22,12 +23,16 @@ var (
 	gateKeys atomic.Int64
 )
 
-// TestMain gives SQL a function test_wait(n) that blocks until gate n is opened, and looks at no context.
+// TestMain gives SQL a function test_wait(n) that blocks until gate n is opened, and looks at no context, and test_sleep(ms).
 func TestMain(m *testing.M) {
 	sqlite.MustRegisterScalarFunction("test_wait", 1, func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
 		if gate, ok := gates.Load(args[0]); ok {
 			<-gate.(chan struct{})
 		}
+		return args[0], nil
+	})
+	sqlite.MustRegisterScalarFunction("test_sleep", 1, func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
+		time.Sleep(time.Duration(args[0].(int64)) * time.Millisecond)
 		return args[0], nil
 	})
 	goleak.VerifyTestMain(whole{m})
