@@ -163,7 +163,11 @@ type Device struct {
 
 // Schedule says when a polled device is read.
 type Schedule struct {
-	Every   time.Duration `yaml:"every"`   // 10ms to 24h; 0 (not written): as the plugin's manifest says
+	Every   time.Duration `yaml:"every"`   // 10ms to 24h; 0 (not written) and no cron: as the plugin's manifest says
+	Cron    string        `yaml:"cron"`    // in the place of every; see ParseCron
+	Offset  time.Duration `yaml:"offset"`  // each due time comes later by this much, 0s to 24h
+	Jitter  time.Duration `yaml:"jitter"`  // and by a random part of this, 0s to 1h, no more than every
+	Window  string        `yaml:"window"`  // it is read only then; see ParseHours
 	Timeout time.Duration `yaml:"timeout"` // of one poll, 100ms to 1h
 }
 

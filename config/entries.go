@@ -33,10 +33,33 @@ func (v *checker) devices() {
 	for i := range v.c.Devices {
 		d, at := &v.c.Devices[i], element("devices", i)
 		v.entry(at, d.Plugin, d.LogLevel)
-		if d.Schedule.Every != 0 {
-			v.span(at+".schedule.every", d.Schedule.Every, 10*time.Millisecond, 24*time.Hour)
-		}
-		v.span(at+".schedule.timeout", d.Schedule.Timeout, 100*time.Millisecond, time.Hour)
+		v.schedule(at+".schedule", &d.Schedule)
+	}
+}
+
+func (v *checker) schedule(at string, s *Schedule) {
+	if s.Every != 0 {
+		v.span(at+".every", s.Every, 10*time.Millisecond, 24*time.Hour)
+	}
+	rule, err := ParseCron(s.Cron)
+	switch {
+	case err != nil:
+		v.fault(at+".cron", err.Error(), "write e.g. \"*/15 8-18 * * 1-5\"")
+	case !rule.IsZero() && s.Every != 0:
+		v.fault(at+".cron", "is written beside every", "write one of the two")
+	}
+	v.span(at+".offset", s.Offset, 0, 24*time.Hour)
+	v.span(at+".jitter", s.Jitter, 0, time.Hour)
+	if s.Every != 0 && s.Jitter > s.Every {
+		v.fault(at+".jitter", "is longer than every", "write at most "+short(s.Every))
+	}
+	v.hours(at+".window", s.Window)
+	v.span(at+".timeout", s.Timeout, 100*time.Millisecond, time.Hour)
+}
+
+func (v *checker) hours(key, text string) {
+	if _, err := ParseHours(text); err != nil {
+		v.fault(key, err.Error(), "write e.g. \"09:00-18:30\" or \"mon-fri 08:00-12:00, 13:00-18:00, sat 09:00-13:00\"")
 	}
 }
 

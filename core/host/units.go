@@ -27,15 +27,39 @@ func (h *Host) newDevice(c *config.Device) (*unit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("settings of device %s: %w", c.Name, err)
 	}
+	times, err := timesOf(&c.Schedule)
+	if err != nil {
+		return nil, fmt.Errorf("schedule of device %s: %w", c.Name, err)
+	}
 	d := &supervise.Device{
 		Open: wire.OpenDevice{
 			Name: c.Name, Settings: settings, StateDir: h.places.stateOf("devices", c.Name),
 			StagingDir: h.places.stagingOf(c.Name), LogLevel: h.level("device", c.Name),
 		},
-		Every: c.Schedule.Every, Timeout: c.Schedule.Timeout, Answer: h.cfg.Intake.AnswerTimeout,
+		Times: times, Timeout: c.Schedule.Timeout, Answer: h.cfg.Intake.AnswerTimeout,
 		Intake: h.intake, Work: h.deviceWork, Overrun: h.workers.Overrun,
 	}
 	return h.newUnit("device", c.Name, c.Plugin, d.Session), nil
+}
+
+// timesOf are the times of a schedule, in the local time of the machine.
+func timesOf(s *config.Schedule) (schedule.Times, error) {
+	t := schedule.Times{Every: s.Every, Offset: s.Offset, Jitter: s.Jitter}
+	rule, err := config.ParseCron(s.Cron)
+	if err != nil {
+		return t, fmt.Errorf("cron: %w", err)
+	}
+	if !rule.IsZero() {
+		t.Cron = rule
+	}
+	hours, err := config.ParseHours(s.Window)
+	if err != nil {
+		return t, fmt.Errorf("window: %w", err)
+	}
+	if s.Window != "" {
+		t.Window = hours
+	}
+	return t, nil
 }
 
 func (h *Host) newSink(c *config.Sink, id spool.SinkID) (*unit, error) {

@@ -92,7 +92,7 @@ func only(devices, polls, batches []*instrument) bool {
 func (c *clinic) sleepsAndWakes(n *nap, devices []*instrument, sinks []*receiver) {
 	t := c.t
 	t.Helper()
-	time.Sleep(2 * time.Minute)
+	time.Sleep(2*time.Minute + 137*time.Millisecond) // between two polls
 	sinks[0].set(n.emr)
 	sinks[0].note(func() { sinks[0].dies = n.dies })
 	if n.emr != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hostd/hostd/core/internal/life"
+	"github.com/hostd/hostd/core/internal/schedule"
 	"github.com/hostd/hostd/core/internal/wire"
 	"github.com/hostd/hostd/core/sdk"
 )
@@ -64,7 +65,7 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 // Device is one device's side of the host: how it is opened and polled.
 type Device struct {
 	Open    wire.OpenDevice // Position is filled at each open
-	Every   time.Duration   // polled devices: the interval; the manifest's where it is 0
+	Times   schedule.Times  // polled devices: when they are due; without Every and Cron, as the manifest says
 	Timeout time.Duration   // polled devices: how long one poll may take
 	Answer  time.Duration   // how long a batch may wait for its answer
 	Intake  Intake
@@ -83,7 +84,6 @@ type deviceRun struct {
 	polled bool
 	single bool   // window 1: the device may go on after a refusal
 	term   uint64 // in which the open batches were sent; of the goroutine that makes batches
-	every  time.Duration
 	wake   chan struct{}
 	events chan *wire.Incoming // polled: what arrives while a poll runs; a nil is its end
 	broken chan error          // capacity 1: why the stream cannot go on
@@ -165,14 +165,15 @@ func (d *Device) stream(ctx context.Context, proc *Process) error {
 	r := &deviceRun{
 		d: d, name: d.Open.Name, stream: stream, slots: make(chan struct{}, maxOpenBatches), polled: proc.Manifest.Polled,
 		single: proc.Manifest.Window <= 1,
-		every:  d.interval(proc.Manifest), wake: make(chan struct{}, 1), events: make(chan *wire.Incoming), kick: make(chan struct{}, 1),
+		wake:   make(chan struct{}, 1), events: make(chan *wire.Incoming), kick: make(chan struct{}, 1),
 		broken: make(chan error, 1),
 		spare:  sync.Pool{New: func() any { return &wire.Incoming{} }},
 	}
 	g.Go("answers to "+r.name, r.send)
 	g.Go("answer times of "+r.name, r.watchAnswers)
 	if r.polled {
-		g.Go("polls of "+r.name, r.pollWhenDue)
+		times := d.times(proc.Manifest)
+		g.Go("polls of "+r.name, func(ctx context.Context) error { return r.pollWhenDue(ctx, schedule.NewPlan(times, time.Now())) })
 	}
 	g.Go("batches of "+r.name, r.receive)
 	select {
@@ -197,15 +198,18 @@ func (r *deviceRun) wasRefused() bool {
 	return r.noRoom
 }
 
-func (d *Device) interval(m sdk.Manifest) time.Duration {
-	if d.Every > 0 {
-		return d.Every
+// times are those of the configuration, or the manifest's interval.
+func (d *Device) times(m sdk.Manifest) schedule.Times {
+	t := d.Times
+	if t.Every > 0 || t.Cron != nil {
+		return t
 	}
 	every, err := time.ParseDuration(m.Every)
 	if err != nil || every <= 0 {
-		return 2 * time.Second
+		every = 2 * time.Second
 	}
-	return every
+	t.Every, t.Jitter = every, min(t.Jitter, every)
+	return t
 }
 
 // receive reads the stream and hands batches to the workers, or to the poll that runs.
@@ -412,37 +416,48 @@ func (r *deviceRun) send(ctx context.Context) error {
 	}
 }
 
-// pollWhenDue reads the device at its interval, and at once when it asks. A poll that is due while the last one runs
-// is skipped and counted.
-func (r *deviceRun) pollWhenDue(ctx context.Context) error {
-	due := time.NewTimer(0)
-	defer due.Stop()
+// pollWhenDue reads the device when it is due, and at once when it asks for it in its window. A poll that is due while the
+// last one runs is skipped and counted.
+func (r *deviceRun) pollWhenDue(ctx context.Context, plan *schedule.Plan) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
+		asked := false
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-due.C:
+		case <-timer.C:
 		case <-r.wake:
+			asked = true
 		}
-		begin := time.Now()
-		done := make(chan error, 1)
-		if err := r.d.Work(ctx, r.name, true, func(work context.Context) {
-			done <- life.Call(func() error { return r.poll(ctx, work) })
-		}); err != nil {
-			return err
-		}
-		select {
-		case err := <-done:
-			if err != nil {
+		if now := time.Now(); plan.Due(now) || asked && plan.Open(now) {
+			begun, err := r.pollOnce(ctx)
+			if err != nil || ctx.Err() != nil {
 				return err
 			}
-		case <-ctx.Done():
-			return nil
+			for range plan.Done(begun, time.Now()) {
+				r.d.Overrun()
+			}
 		}
-		for late := time.Since(begin); late > r.every; late -= r.every {
-			r.d.Overrun()
-		}
-		due.Reset(r.every)
+		timer.Reset(plan.Wait(time.Now()))
+	}
+}
+
+// pollOnce has a worker read the device, and waits for its end or that of ctx. It gives when the worker began.
+func (r *deviceRun) pollOnce(ctx context.Context) (time.Time, error) {
+	var begun time.Time // of the worker, until done
+	done := make(chan error, 1)
+	if err := r.d.Work(ctx, r.name, true, func(work context.Context) {
+		begun = time.Now()
+		done <- life.Call(func() error { return r.poll(ctx, work) })
+	}); err != nil {
+		return time.Time{}, err
+	}
+	select {
+	case err := <-done:
+		return begun, err
+	case <-ctx.Done():
+		return time.Time{}, nil
 	}
 }
 

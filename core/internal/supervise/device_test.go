@@ -44,7 +44,7 @@ func newRig(t *testing.T, name, settings string) *rig {
 			Name: "ark-1", Settings: []byte(settings), LogLevel: "info",
 			StateDir: filepath.Join(dir, "state"), StagingDir: filepath.Join(dir, "staging"),
 		},
-		Every: 20 * time.Millisecond, Timeout: 30 * time.Second, Answer: 30 * time.Second,
+		Times: schedule.Times{Every: 20 * time.Millisecond}, Timeout: 30 * time.Second, Answer: 30 * time.Second,
 		Intake: r, Overrun: func() { r.over.Add(1) },
 		Work: func(ctx context.Context, device string, poll bool, run func(context.Context)) error {
 			class := schedule.Arrival
@@ -452,7 +452,7 @@ func TestPollOverrunsAreCounted(t *testing.T) {
 func TestPolledDeviceWakesUp(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "polled", `{}`)
-	r.Every = time.Hour
+	r.Times.Every = time.Hour
 	r.run(t)
 	r.hears(t, "nothing more")
 	if err := os.WriteFile(filepath.Join(r.Open.StateDir, "wake"), nil, 0o600); err != nil {
