@@ -157,6 +157,7 @@ type Device struct {
 	Name     string         `yaml:"name"`   // also of its folder; see the rules of a name in Validate
 	Plugin   string         `yaml:"plugin"` // name of the binary without its extension
 	Schedule Schedule       `yaml:"schedule"`
+	Expect   Expect         `yaml:"expect"`
 	LogLevel string         `yaml:"log_level"` // empty: logging.level
 	Settings map[string]any `yaml:"settings"`  // the plugin's own, references resolved
 }
@@ -169,6 +170,12 @@ type Schedule struct {
 	Jitter  time.Duration `yaml:"jitter"`  // and by a random part of this, 0s to 1h, no more than every
 	Window  string        `yaml:"window"`  // it is read only then; see ParseHours
 	Timeout time.Duration `yaml:"timeout"` // of one poll, 100ms to 1h
+}
+
+// Expect is what a device does while it is well; one that does not is an alarm.
+type Expect struct {
+	Every  time.Duration `yaml:"every"`  // a record at least so often, 1m to 744h; 0 (not written): nothing is expected
+	During string        `yaml:"during"` // the hours in which it is; see ParseHours
 }
 
 // Sink is one receiver of records and the plugin that writes to it.

@@ -34,6 +34,7 @@ func (v *checker) devices() {
 		d, at := &v.c.Devices[i], element("devices", i)
 		v.entry(at, d.Plugin, d.LogLevel)
 		v.schedule(at+".schedule", &d.Schedule)
+		v.expect(at+".expect", &d.Expect)
 	}
 }
 
@@ -55,6 +56,20 @@ func (v *checker) schedule(at string, s *Schedule) {
 	}
 	v.hours(at+".window", s.Window)
 	v.span(at+".timeout", s.Timeout, 100*time.Millisecond, time.Hour)
+}
+
+func (v *checker) expect(at string, e *Expect) {
+	v.hours(at+".during", e.During)
+	hours, err := ParseHours(e.During)
+	switch {
+	case e.Every == 0 && e.During != "":
+		v.fault(at+".every", "is missing beside during", "write e.g. 90m")
+	case e.Every == 0, err != nil:
+	case e.During != "" && e.Every >= hours.Longest():
+		v.fault(at+".every", "is not shorter than the longest hours of during", "write less than "+short(hours.Longest())+", or leave during out")
+	default:
+		v.span(at+".every", e.Every, time.Minute, 31*24*time.Hour)
+	}
 }
 
 func (v *checker) hours(key, text string) {

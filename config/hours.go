@@ -137,6 +137,47 @@ func (h Hours) Opens(t time.Time) time.Time {
 	return first
 }
 
+// Opened is since when t has been in the spans without a break, to the minute and at most a week ago. It is t where they do
+// not contain it.
+func (h Hours) Opened(t time.Time) time.Time {
+	if !h.Contains(t) {
+		return t
+	}
+	at := t.Truncate(time.Minute)
+	for range 7 * minutesOfDay {
+		before := at.Add(-time.Minute)
+		if !h.Contains(before) {
+			break
+		}
+		at = before
+	}
+	return at
+}
+
+// Longest is the longest time without a break that a week has in the spans; a week where there is none.
+func (h Hours) Longest() time.Duration {
+	const week = 7 * minutesOfDay
+	var in [week]bool
+	for _, s := range h.spans {
+		for d, on := range s.days {
+			for m := s.from; on && m < s.to; m++ {
+				in[(d*minutesOfDay+m)%week] = true
+			}
+		}
+	}
+	longest, run := 0, 0
+	for m := range 2 * week { // a run may go over the end of the week
+		if run++; !in[m%week] {
+			run = 0
+		}
+		longest = max(longest, run)
+	}
+	if longest > week || len(h.spans) == 0 {
+		longest = week
+	}
+	return time.Duration(longest) * time.Minute
+}
+
 // longestGap is more minutes than any change of the clock leaves out.
 const longestGap = 3 * 60
 

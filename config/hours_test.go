@@ -69,6 +69,33 @@ func TestHours(t *testing.T) {
 	}
 }
 
+func TestHoursSinceAndLongest(t *testing.T) {
+	for _, c := range []struct {
+		hours, when, opened string
+		longest             time.Duration
+	}{
+		{"", "Sun 2026-11-29 03:00:00", "Sun 2026-11-22 03:00:00", 7 * 24 * time.Hour},
+		{"09:00-18:30", "Sun 2026-11-29 12:34:56", "Sun 2026-11-29 09:00:00", 9*time.Hour + 30*time.Minute},
+		{"09:00-18:30", "Sun 2026-11-29 08:00:00", "Sun 2026-11-29 08:00:00", 9*time.Hour + 30*time.Minute},
+		{"08:00-12:00, 12:00-13:00, 14:00-15:00", "Sun 2026-11-29 12:30:00", "Sun 2026-11-29 08:00:00", 5 * time.Hour},
+		{"sat 22:00-06:00", "Sun 2026-11-29 05:00:00", "Sat 2026-11-28 22:00:00", 8 * time.Hour},
+		{"sat-sun 00:00-24:00, mon 00:00-01:00", "Mon 2026-11-30 00:30:00", "Sat 2026-11-28 00:00:00", 49 * time.Hour},
+		{"00:00-24:00", "Sun 2026-11-29 03:00:00", "Sun 2026-11-22 03:00:00", 7 * 24 * time.Hour},
+	} {
+		h, err := config.ParseHours(c.hours)
+		if err != nil {
+			t.Errorf("%q: %v", c.hours, err)
+			continue
+		}
+		if got, want := h.Opened(at(t, c.when)), at(t, c.opened); !got.Equal(want) {
+			t.Errorf("%q at %s: open since %s, not %s", c.hours, c.when, got, want)
+		}
+		if got := h.Longest(); got != c.longest {
+			t.Errorf("%q: the longest is %s, not %s", c.hours, got, c.longest)
+		}
+	}
+}
+
 func TestHoursThatAreNone(t *testing.T) {
 	for text, says := range map[string]string{
 		"9-18":              "must be hours",

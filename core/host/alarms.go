@@ -24,6 +24,7 @@ const (
 	alarmMissing    = "spool_file_missing"
 	alarmParked     = "sink_parked"
 	alarmDead       = "dead_letters"
+	alarmSilent     = "device_silent"
 )
 
 // alarms remembers since when each one stands.
@@ -40,10 +41,16 @@ type troubles struct {
 	full     bool     // the disk has no room
 	filling  string   // how full the spool is; empty while there is nothing to say
 	missing  []string // files of the spool that somebody has deleted
+	silent   []admin.Alarm
 }
 
 func (h *Host) troubles(st *spool.Stats) troubles {
 	t := troubles{database: h.databaseFault(), full: st.Low, filling: h.filling(st), missing: h.missing.list()}
+	for _, u := range h.devices {
+		if text := h.silenceOf(u); text != "" {
+			t.silent = append(t.silent, admin.Alarm{Code: alarmSilent, Subject: u.name, Text: text})
+		}
+	}
 	if t.database == nil && h.db.losses() > 0 {
 		t.database = errVanished
 	}
@@ -76,6 +83,7 @@ func (a *alarms) of(s *admin.Status, t troubles) []admin.Alarm {
 	if n := s.Spool.Quarantined; n > 0 {
 		add(alarmQuarantine, "", "%d damaged ranges of the spool were set aside: see the folder spool/quarantine in data_dir, hostd spool verify, and check the disk", n)
 	}
+	list = append(list, t.silent...)
 	for i := range s.Sinks {
 		k := &s.Sinks[i]
 		if k.State == admin.Parked {
@@ -139,10 +147,10 @@ func (m *missing) note(now []string, there func(name string) bool) (lost, back [
 	return lost, back
 }
 
-// watchEvery is how often the spool's files are looked for.
+// watchEvery is how often the spool's files and silent devices are looked for.
 const watchEvery = 2 * time.Second
 
-// watch looks for files of the spool that somebody deletes while the host runs.
+// watch looks for files of the spool that somebody deletes while the host runs, and for devices that should send and do not.
 func (h *Host) watch(ctx context.Context) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -152,6 +160,7 @@ func (h *Host) watch(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
+		h.lookForSilence(time.Now())
 		now, err := h.spool.Missing()
 		if err != nil {
 			h.log.Debug("files of the spool not looked for", "err", err)

@@ -56,6 +56,7 @@ type Host struct {
 	admin   *admin.Server
 	alarms  alarms
 	missing missing
+	silence silence
 
 	ready atomic.Bool
 }

@@ -20,6 +20,7 @@ type unit struct {
 	inst         *supervise.Instance
 	lane         *dispatch.Lane // sinks only
 	gate         gate
+	expect       expectation // devices only
 }
 
 func (h *Host) newDevice(c *config.Device) (*unit, error) {
@@ -39,7 +40,11 @@ func (h *Host) newDevice(c *config.Device) (*unit, error) {
 		Times: times, Timeout: c.Schedule.Timeout, Answer: h.cfg.Intake.AnswerTimeout,
 		Intake: h.intake, Work: h.deviceWork, Overrun: h.workers.Overrun,
 	}
-	return h.newUnit("device", c.Name, c.Plugin, d.Session), nil
+	u := h.newUnit("device", c.Name, c.Plugin, d.Session)
+	if u.expect, err = newExpectation(&c.Expect); err != nil {
+		return nil, fmt.Errorf("expect of device %s: %w", c.Name, err)
+	}
+	return u, nil
 }
 
 // timesOf are the times of a schedule, in the local time of the machine.
