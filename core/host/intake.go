@@ -57,6 +57,9 @@ func (i *intake) Position(device string) []byte {
 	return p
 }
 
+// Room is supervise.Intake's.
+func (i *intake) Room() <-chan struct{} { return i.spool.Room() }
+
 // Term is supervise.Intake's.
 func (i *intake) Term() uint64 { return i.spool.Term() }
 

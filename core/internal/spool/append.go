@@ -156,7 +156,7 @@ func (s *Spool) offer(b *Batch, size int, now int64, done func(error)) (full cha
 		return nil, ErrClosed
 	case b.Term != 0 && b.Term != s.term:
 		return nil, ErrTerm
-	case len(b.Records) > 0 && s.low:
+	case len(b.Records) > 0 && s.full != nil:
 		return nil, fmt.Errorf("append batch: %w", ErrFull)
 	case len(b.Records) > 0 && s.opt.Cap > 0 && s.bytes+int64(len(g.buf)+size) > s.opt.Cap:
 		return nil, fmt.Errorf("append batch: %w of %d bytes", ErrCap, s.opt.Cap)

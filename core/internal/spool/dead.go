@@ -233,6 +233,7 @@ func (s *Spool) Dead(ctx context.Context, sink SinkID, ref Ref, reason string, a
 	err = s.dead.keep(sink, name, &ref, reason, attempts)
 	if isFull(err) && s.spend() {
 		err = s.dead.keep(sink, name, &ref, reason, attempts)
+		s.remind() // Run looks for room from now on, also where nothing is settled
 	}
 	return err
 }

@@ -115,6 +115,50 @@ func TestReserveKeepsRoomForCursors(t *testing.T) {
 	})
 }
 
+// A dead letter that meets the full disk first, and finds no room even in the reserve, does not keep records out for ever.
+func TestRoomIsLookedForAfterADeadLetter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newMemDisk()
+		s := start(t, "data/spool", Options{disk: d.disk(), Reserve: 4 << 10})
+		defer s.stop()
+		id := s.sink(t, "emr")
+		if err := s.put(batch("d", 1, "one")); err != nil {
+			t.Fatal(err)
+		}
+		refs := drain(t, s.Spool, id)
+		time.Sleep(time.Minute) // of the bubble's clock: Run has nothing more to do
+		d.mu.Lock()
+		d.fail = func(_ int, op string) error {
+			if op == "write" {
+				return syscall.ENOSPC
+			}
+			return nil
+		}
+		d.mu.Unlock()
+		if err := s.Dead(t.Context(), id, refs[0], "why", 1); !errors.Is(err, ErrFull) {
+			t.Fatalf("err %v, want ErrFull", err)
+		}
+		room := s.Room()
+		if err := s.put(batch("d", 1, "two")); room == nil || !errors.Is(err, ErrFull) {
+			t.Fatalf("err %v, want ErrFull while the reserve is spent", err)
+		}
+		d.mu.Lock()
+		d.fail = nil
+		d.mu.Unlock()
+		began := time.Now()
+		select {
+		case <-room:
+		case <-time.After(time.Minute): // of the bubble's clock
+		}
+		if took := time.Since(began); took > retryLow {
+			t.Errorf("the room is found after %s", took)
+		}
+		if err := s.put(batch("d", 1, "two")); err != nil || s.Room() != nil {
+			t.Fatalf("intake does not go on: %v", err)
+		}
+	})
+}
+
 func TestReplayGivesWhatIsChosenOnceMore(t *testing.T) {
 	dir := t.TempDir()
 	s := start(t, dir, Options{SegmentSize: 4 << 10, Keep: time.Hour})

@@ -10,20 +10,31 @@ import (
 // goes on and makes room. Records are refused from then until it can be made again.
 const reserveFile = "reserve"
 
-func (s *Spool) isLow() bool {
+// Room is nil while records are taken. While the disk is full it is a channel that is closed when they are again.
+func (s *Spool) Room() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.low
+	return s.full
 }
+
+func (s *Spool) isLow() bool { return s.Room() != nil }
 
 // setReserve notes whether the reserve is there; changed says that records were taken before and are not now, or the
 // other way round.
 func (s *Spool) setReserve(there bool) (changed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	changed = s.low == there
-	s.reserved, s.low = there, !there
-	return changed
+	s.reserved = there
+	switch low := s.full != nil; {
+	case low && there:
+		close(s.full)
+		s.full = nil
+	case !low && !there:
+		s.full = make(chan struct{})
+	default:
+		return false
+	}
+	return true
 }
 
 func (s *Spool) hasReserve() bool {

@@ -97,7 +97,7 @@ type Spool struct {
 	segments []*segment            // guarded by mu: oldest first; the newest is written to when cur is open
 	waiters  [maxSinks]([]*waiter) // guarded by mu: readers at the end of the log
 	bytes    int64                 // guarded by mu: of the segments
-	low      bool                  // guarded by mu: the reserve is spent, and no records are taken until it is there again
+	full     chan struct{}         // guarded by mu: nil while records are taken; else the reserve is spent, see Room
 	stopped  bool                  // guarded by mu: no more is taken
 	unsure   bool                  // set by Open: part of the log could not be read, and the state may be old
 

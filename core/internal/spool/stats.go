@@ -58,7 +58,7 @@ func (s *Spool) Stats() Stats {
 		}
 		t.Newest, t.Synced = seg.name, seg.end
 	}
-	t.Low = s.low
+	t.Low = s.full != nil
 	for i := range s.sinks {
 		if s.sinks[i].name == forgottenName {
 			continue

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -31,6 +32,8 @@ type Work func(ctx context.Context, device string, poll bool, run func(ctx conte
 
 // Intake takes what devices send. It is filled by the host.
 type Intake interface {
+	// Room is nil while batches are taken. While the disk is full it is a channel that is closed when they are again.
+	Room() <-chan struct{}
 	// Position is the last stored position of a device, empty at the beginning.
 	Position(device string) []byte
 	// Term changes when storing has failed. A batch is stored only in the term in which it was sent, so that no batch
@@ -108,6 +111,14 @@ type openBatch struct {
 
 // Session opens the device, runs its stream until something fails, and closes it. It is a Session of an Instance.
 func (d *Device) Session(ctx context.Context, proc *Process, up func()) error {
+	err := d.session(ctx, proc, up)
+	if room := d.Intake.Room(); room != nil || errors.Is(err, errNotTaken) {
+		return &noRoomError{err: err, room: room}
+	}
+	return err
+}
+
+func (d *Device) session(ctx context.Context, proc *Process, up func()) error {
 	if proc.Manifest.Role != sdk.RoleDevice {
 		return fmt.Errorf("plugin %s is a %s, not a device", proc.Manifest.Name, proc.Manifest.Role)
 	}
@@ -142,15 +153,19 @@ func firstOf(err, closing error) error {
 }
 
 // prepare makes the device's folders and empties the staging one: what is in it belongs to batches that were never
-// acknowledged.
+// acknowledged. The folder itself stays: on a full disk it could not be made again.
 func (d *Device) prepare() error {
-	if err := os.RemoveAll(d.Open.StagingDir); err != nil {
-		return fmt.Errorf("empty staging folder: %w", err)
-	}
 	for _, dir := range []string{d.Open.StateDir, d.Open.StagingDir} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("make folder: %w", err)
 		}
+	}
+	stale, err := os.ReadDir(d.Open.StagingDir)
+	for _, e := range stale {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(d.Open.StagingDir, e.Name())))
+	}
+	if err != nil {
+		return fmt.Errorf("empty staging folder: %w", err)
 	}
 	return nil
 }
@@ -191,6 +206,18 @@ func (d *Device) stream(ctx context.Context, proc *Process) error {
 
 // errNotTaken is the end of a stream in which a batch was refused: the device is well, and the host had no room.
 var errNotTaken = errors.New("a batch was not taken")
+
+// noRoomError is the end of a session for want of room at the host, or while there is none.
+type noRoomError struct {
+	err  error
+	room <-chan struct{} // see Intake.Room; nil: there may be room already, and nobody tells
+}
+
+// Error is the cause.
+func (e *noRoomError) Error() string { return e.err.Error() }
+
+// Unwrap gives the cause.
+func (e *noRoomError) Unwrap() error { return e.err }
 
 func (r *deviceRun) wasRefused() bool {
 	r.mu.Lock()

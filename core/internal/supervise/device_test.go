@@ -79,6 +79,9 @@ func (r *rig) Position(string) []byte {
 	return []byte(r.position)
 }
 
+// Room is Intake's.
+func (r *rig) Room() <-chan struct{} { return nil }
+
 // Term is Intake's.
 func (r *rig) Term() uint64 {
 	r.mu.Lock()
@@ -220,10 +223,22 @@ func TestStagingFolderIsEmptiedBeforeOpen(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(r.Open.StagingDir, 0o700), os.WriteFile(stale, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
+	folder, err := os.Open(r.Open.StagingDir) // open, so that its number is not another's
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer folder.Close()
+	before, err := folder.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
 	r.run(t)
 	r.hears(t, "ack 1")
 	if _, err := os.Stat(stale); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("stale attachment: %v", err)
+	}
+	if now, err := os.Stat(r.Open.StagingDir); err != nil || !os.SameFile(before, now) {
+		t.Errorf("the folder is another one, which a full disk has no room for: %v", err)
 	}
 }
 

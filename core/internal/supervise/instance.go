@@ -28,7 +28,7 @@ const (
 const (
 	firstPause   = 500 * time.Millisecond
 	longestPause = 30 * time.Second
-	refusedPause = 2 * time.Second // after a batch that the host could not take
+	refusedPause = 2 * time.Second // after a batch that the host could not take, where it does not say when it can
 )
 
 // Status is a snapshot of an Instance.
@@ -88,7 +88,7 @@ func (i *Instance) Run(ctx context.Context) error {
 			break
 		}
 		i.down(err)
-		if err := pause.wait(ctx); err != nil {
+		if err := pause.after(ctx, err); err != nil {
 			break
 		}
 	}
@@ -120,11 +120,7 @@ func (i *Instance) sessions(ctx context.Context, proc *Process, pause *restarts)
 			return err
 		}
 		i.down(err)
-		wait := pause.wait
-		if errors.Is(err, errNotTaken) {
-			wait = pause.brief
-		}
-		if err := wait(ctx); err != nil {
+		if err := pause.after(ctx, err); err != nil {
 			return err
 		}
 	}
@@ -176,13 +172,26 @@ type restarts struct {
 	since time.Time // of the last time up; zero after a failure
 }
 
-// brief is the pause of a device that is well: when the disk has room again, it must not sit out a long one.
-func (r *restarts) brief(ctx context.Context) error {
-	b := life.Backoff{First: refusedPause, Longest: refusedPause}
-	return b.Wait(ctx)
-}
-
 func (r *restarts) up() { r.since = time.Now() }
+
+// after is the pause after a failure. Want of room is not the device's fault: its pause does not grow, and a full disk is
+// over when the host says so.
+func (r *restarts) after(ctx context.Context, failure error) error {
+	var full *noRoomError
+	switch {
+	case !errors.As(failure, &full):
+		return r.wait(ctx)
+	case full.room == nil:
+		b := life.Backoff{First: refusedPause, Longest: refusedPause}
+		return b.Wait(ctx)
+	}
+	select {
+	case <-full.room:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 func (r *restarts) wait(ctx context.Context) error {
 	if !r.since.IsZero() && time.Since(r.since) > r.pause.Pause() {

@@ -4,12 +4,18 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hostd/hostd/core/internal/life"
+	"github.com/hostd/hostd/core/internal/wire"
+	"github.com/hostd/hostd/core/sdk"
 )
 
 // watched is an Instance whose states and processes are noted.
@@ -190,4 +196,85 @@ func TestPauseGrowsUntilItStaysUp(t *testing.T) {
 	if err := r.wait(t.Context()); err != nil || r.pause.Pause() != time.Millisecond {
 		t.Fatalf("pause %s after an hour up", r.pause.Pause())
 	}
+}
+
+// fullDisk is an intake that has no room until it is emptied.
+type fullDisk struct {
+	Intake
+	mu   sync.Mutex
+	room chan struct{} // guarded by mu: see Intake.Room
+}
+
+// Room is Intake's.
+func (f *fullDisk) Room() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.room
+}
+
+func (f *fullDisk) empty() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	close(f.room)
+	f.room = nil
+}
+
+// A device that cannot even make its folder on the full disk is tried again in the instant in which there is room, and its
+// pause is then as short as that of a first failure.
+func TestFullDiskMakesNoPauseGrow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		disk := &fullDisk{room: make(chan struct{})}
+		var tries atomic.Int32
+		d := &Device{Intake: disk, Open: wire.OpenDevice{StateDir: t.TempDir(), StagingDir: filepath.Join(file, "staging")}}
+		i := NewInstance(Program{}, func(ctx context.Context, proc *Process, up func()) error {
+			tries.Add(1)
+			return d.Session(ctx, proc, up)
+		}, slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			proc := &Process{Manifest: sdk.Manifest{Role: sdk.RoleDevice}}
+			ended <- i.sessions(ctx, proc, &restarts{pause: life.Backoff{First: firstPause, Longest: longestPause}})
+		}()
+		time.Sleep(time.Hour) // of the bubble's clock
+		synctest.Wait()
+		if s := i.Status(); s.State != Failing || s.Error == "" || tries.Load() != 1 {
+			t.Errorf("after %d tries the full disk is not in the status: %+v", tries.Load(), s)
+		}
+		before := tries.Load()
+		disk.empty()
+		synctest.Wait()
+		if n := tries.Load() - before; n != 1 {
+			t.Errorf("%d tries at the instant in which there is room, want one", n)
+		}
+		time.Sleep(firstPause)
+		synctest.Wait()
+		if n := tries.Load() - before; n != 2 {
+			t.Errorf("%d tries within %s, want 2", n, firstPause)
+		}
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("sessions = %v", err)
+		}
+	})
+}
+
+// A host that cannot say when it has room is asked at an even pace.
+func TestPauseAfterARefusalDoesNotGrow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &restarts{pause: life.Backoff{First: firstPause, Longest: longestPause}}
+		for n := range 20 {
+			began := time.Now()
+			if err := r.after(t.Context(), &noRoomError{err: errNotTaken}); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(began); took > refusedPause {
+				t.Fatalf("pause %d takes %s", n, took)
+			}
+		}
+	})
 }
