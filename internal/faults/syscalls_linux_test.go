@@ -44,8 +44,9 @@ var heldTroubles = []trouble{
 	{"openat", "ENOSPC", false}, // what is open goes on
 }
 
-// Of ten runs of TestSyscallFails seven meet what stores, two what opens, and one the file sink's newest file. In the m-th
-// run of its kind the m-th of each of these calls fails, in each thread: it counts for itself.
+// Of ten runs of TestSyscallFails six meet what stores, two what opens, and one the file sink's newest file. In the m-th
+// run of its kind the m-th of each of these calls fails, in each thread: it counts for itself. One run is aimed: the
+// next write to the spool's newest segment fails in a host that runs.
 var (
 	storing = [][]trouble{
 		{{calls: "fsync,fdatasync", errno: "EIO"}},
@@ -108,7 +109,12 @@ func TestSyscallFails(t *testing.T) {
 	injected, refused, nth := 0, 0, [3]int{}
 	for n := range *sweep {
 		c.drop(o, 2)
-		kind := [10]int{0, 0, 0, 1, 0, 0, 1, 0, 0, 2}[n%10]
+		long := time.Duration(random.Int64N(int64(longestRun)))
+		kind := [10]int{0, 0, 0, 1, aimed, 0, 1, 0, 0, 2}[n%10]
+		if kind == aimed {
+			injected += c.meetInSegment(&storing[1][random.IntN(2)], long)
+			continue
+		}
 		nth[kind] = nth[kind]%maxNth + 1
 		i := injection{nth: nth[kind]}
 		for _, either := range [][][]trouble{storing, opening, sinking}[kind] {
@@ -119,13 +125,13 @@ func TestSyscallFails(t *testing.T) {
 		}
 		trace := c.path("trace")
 		c.wrap = append([]string{"strace"}, i.args(trace)...)
-		if !c.meet(&i, time.Duration(random.Int64N(int64(longestRun)))) {
+		if !c.meet(&i, long) {
 			refused++
 		}
 		injected += faultsIn(t, trace)
+		c.wrap = nil
 		os.Remove(trace)
 	}
-	c.wrap = nil
 	told := c.account(o)
 	if injected == 0 || told == 0 {
 		t.Fatalf("%d calls failed, %d records were told", injected, told)
@@ -162,6 +168,50 @@ func (c *clinic) meet(i *injection, long time.Duration) bool {
 	return true
 }
 
+// aimed is a run that has its place, beside the kinds that are a number of calls.
+const aimed = -1
+
+// meetInSegment lets the next write of each thread to the newest segment fail in a host that runs, waits until intake has gone
+// on behind it, and kills the host. It gives how many calls failed.
+func (c *clinic) meetInSegment(f *trouble, long time.Duration) (injected int) {
+	c.t.Helper()
+	c.configure(oneSegment(c.loud()))
+	defer c.configure(c.loud())
+	c.start()
+	defer c.kill()
+	before := c.told(c.t)
+	c.eventually("intake goes on", *patience, func() bool { return c.told(c.t) > before+100 })
+	segments, err := filepath.Glob(filepath.Join(c.data, "spool", "*.seg"))
+	if err != nil || len(segments) == 0 {
+		c.t.Fatalf("there is no segment: %v", err)
+	}
+	trace := c.path("trace-segment")
+	args := append(f.args(trace, "1"), "-P", segments[len(segments)-1], "-p", fmt.Sprint(c.cmd.Process.Pid))
+	cmd := exec.CommandContext(c.t.Context(), "strace", args...)
+	if err := cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.eventually(f.String()+": a write to the segment fails", *patience, func() bool { return faultsIn(c.t, trace) > 0 || !c.alive() })
+	before = c.told(c.t)
+	c.eventually(f.String()+": intake goes on", *patience, func() bool { return c.told(c.t) > before+100 || !c.alive() })
+	if !c.alive() {
+		c.t.Fatalf("%s: the host ended: %v", f, c.err)
+	}
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		c.t.Fatal(err)
+	}
+	cmd.Wait()       // strace's exit code says nothing of the host
+	time.Sleep(long) // the instant of the kill is what is random
+	injected = faultsIn(c.t, trace)
+	os.Remove(trace)
+	return injected
+}
+
+// oneSegment is the flow with a segment that takes it all.
+func oneSegment(flow string) string {
+	return strings.Replace(flow, "segment_size_mb: 1", "segment_size_mb: 64", 1)
+}
+
 // newestLines is the file sink's newest file, in which it goes on.
 func (c *clinic) newestLines() string {
 	list, err := filepath.Glob(c.path("archive/hostd-*.ndjson"))
@@ -193,8 +243,8 @@ func TestSyscallKeepsFailing(t *testing.T) {
 	for i := range heldTroubles[:min(*held, len(heldTroubles))] {
 		f := &heldTroubles[i]
 		c.configure(c.loud())
-		if f.stops { // one segment takes it all: a new one would be refused for its folder's sake, and hide what the old one does
-			c.configure(strings.Replace(c.loud(), "segment_size_mb: 1", "segment_size_mb: 64", 1))
+		if f.stops { // a new segment would be refused for its folder's sake, and hide what the old one does
+			c.configure(oneSegment(c.loud()))
 		}
 		c.drop(o, 5)
 		c.start()
