@@ -4,110 +4,126 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
 
 var (
-	steps = flag.Int("steps", 0, "of TestClock: how often the clock is put; 0 skips it, for its host is built with a package time of its own")
-	dwell = flag.Duration("dwell", 0, "of TestClock: how long nothing may go down after the clock was put back; what watches a connection takes 15 s")
+	steps   = flag.Int("steps", 0, "of TestClock: how often the clock is put; 0 skips it, for its host and plugins are built anew")
+	shifted = flag.String("shifted", "", "of TestClock: folder of such a host and plugins; empty builds them")
+	dwell   = flag.Duration("dwell", 0, "of TestClock: how long nothing may go down after the clock was put back; what watches a connection takes 15 s")
 )
 
 // shiftFile is the file in the host's working folder, which is also its plugins', with the shift of the wall clock in seconds.
 const shiftFile = "shift"
 
-// shifter is added to core/sdk, which the host and every plugin have: it reads the shift again and again. Now itself makes
-// no call of the system, which timers would not survive.
+// shifter is added to core/sdk, which the host and every plugin have: from the start of the process on, time.Now is another
+// one, also for what is not ours. It reads the shift again and again. The monotonic clock runs on, as the timers do.
 const shifter = `package sdk
 
 import (
+	"encoding/binary"
 	"os"
+	"reflect"
 	"strconv"
+	"sync/atomic"
+	"syscall"
 	"time"
+	"unsafe"
 )
 
+var (
+	begun     = time.Now()
+	wallShift atomic.Int64 // seconds
+)
+
+// shiftedNow is begun, as much later as the monotonic clock says; then only its wall clock is put, whose seconds are bits 30
+// to 62 of a Time with both.
+func shiftedNow() time.Time {
+	t := begun.Add(time.Since(begun))
+	*(*uint64)(unsafe.Pointer(&t)) += uint64(wallShift.Load()) << 30
+	return t
+}
+
 func init() {
+	readShift()
+	now, page := reflect.ValueOf(time.Now).Pointer(), uintptr(syscall.Getpagesize())
+	text := unsafe.Slice((*byte)(unsafe.Pointer(now&^(page-1))), 2*page)
+	if err := syscall.Mprotect(text, syscall.PROT_READ|syscall.PROT_WRITE|syscall.PROT_EXEC); err != nil {
+		panic(err)
+	}
+	to := shiftedNow
+	jump := binary.LittleEndian.AppendUint64([]byte{0x48, 0xba}, *(*uint64)(unsafe.Pointer(&to))) // mov rdx, to
+	copy(text[now&(page-1):], append(jump, 0xff, 0x22)) // jmp [rdx]
 	go func() {
 		for ; ; time.Sleep(5 * time.Millisecond) {
-			text, err := os.ReadFile("shift")
-			if err != nil {
-				continue
-			}
-			if n, err := strconv.ParseInt(string(text), 10, 64); err == nil {
-				time.ShiftWall(n)
-			}
+			readShift()
 		}
 	}()
 }
-`
 
-// shiftedNow is what package time becomes: its wall clock can be put, its monotonic clock runs on.
-const shiftedNow = `
-var wallShift atomic.Int64 // seconds
-
-// ShiftWall puts the wall clock of this process.
-func ShiftWall(seconds int64) { wallShift.Store(seconds) }
-
-func shifted() (sec int64, nsec int32, mono int64) {
-	sec, nsec, mono = runtimeNow()
-	return sec + wallShift.Load(), nsec, mono
+func readShift() {
+	text, err := os.ReadFile("shift")
+	if err != nil {
+		return
+	}
+	if n, err := strconv.ParseInt(string(text), 10, 64); err == nil {
+		wallShift.Store(n)
+	}
 }
 `
 
-// clockOverlay gives package time and core/sdk. Its text is always the same, so that a second build finds everything made.
-func clockOverlay(t *testing.T) map[string]string {
+// needClock skips where the jump of shifter is none.
+func needClock(t *testing.T) {
 	t.Helper()
-	goroot, err := exec.CommandContext(t.Context(), "go", "env", "GOROOT").Output()
-	if err != nil {
-		t.Fatal(err)
+	if runtime.GOARCH != "amd64" {
+		t.Skip("the clock of a process is put in the machine code of amd64")
 	}
-	path := filepath.Join(strings.TrimSpace(string(goroot)), "src", "time", "time.go")
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := string(b)
-	for _, change := range [][2]string{
-		{"sec, nsec, mono := runtimeNow()\n\tif mono == 0 {", "sec, nsec, mono := shifted()\n\tif mono == 0 {"},
-		{"import (\n", "import (\n\t\"sync/atomic\"\n"},
-	} {
-		if strings.Count(text, change[0]) != 1 {
-			t.Skipf("package time of this Go is another one: %q is not in it, or not once", change[0])
-		}
-		text = strings.Replace(text, change[0], change[1], 1)
-	}
-	sdk, err := filepath.Abs(filepath.Join(root, "core", "sdk", "shifted_by_test.go.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return map[string]string{path: text + shiftedNow, sdk: shifter}
 }
 
-// shiftedPrograms builds hostd and the plugins with a clock that can be put.
+var clockwork struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// shiftedPrograms gives the folder of a host and plugins whose clock can be put. The host has the mutants' lines.
 func shiftedPrograms(t *testing.T) string {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "bin")
-	texts := clockOverlay(t)
-	broken, err := mutated(*mutant)
+	clockwork.once.Do(func() { clockwork.dir, clockwork.err = buildShifted(t) })
+	if clockwork.err != nil {
+		t.Fatal(clockwork.err)
+	}
+	return clockwork.dir
+}
+
+func buildShifted(t *testing.T) (dir string, err error) {
+	if *shifted != "" {
+		return filepath.Abs(*shifted)
+	}
+	texts, err := mutated()
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
-	for path, text := range broken {
-		texts[path] = text
+	path, err := filepath.Abs(filepath.Join(root, "core/sdk/shifter.go"))
+	if err != nil {
+		return "", err
 	}
-	if err := buildWith(dir, t.TempDir(), texts, everything...); err != nil {
-		t.Fatal(err)
-	}
-	return dir
+	texts[path] = shifter
+	programs(t) // has the folder
+	dir = filepath.Join(binaries.temp, "shifted")
+	return dir, buildWith(dir, binaries.temp, texts, "./cmd/hostd", "./plugins/devices/generator", "./plugins/devices/folder",
+		"./plugins/sinks/sql", "./plugins/sinks/file", "./internal/faults/witness")
 }
 
 // jumps come in the order of their weight: a short run has the first ones.
 var jumps = []time.Duration{
-	time.Hour, -time.Hour, 24 * time.Hour, -24 * time.Hour,
-	-time.Hour, time.Hour, -24 * time.Hour, 24 * time.Hour,
+	-24 * time.Hour, 24 * time.Hour, time.Hour, -time.Hour,
+	-time.Hour, time.Hour, 24 * time.Hour, -24 * time.Hour,
 }
 
 // TestClock puts the clock of the host and of all its plugins by an hour and by a day, to and fro, under load. No plugin may
@@ -116,7 +132,9 @@ func TestClock(t *testing.T) {
 	if *steps == 0 {
 		t.Skip("only with -steps")
 	}
+	needClock(t)
 	random := seeded(t)
+	t.Parallel()
 	c, o := newClinic(t), newOracle()
 	c.bin = shiftedPrograms(t)
 	c.host = filepath.Join(c.bin, "hostd")

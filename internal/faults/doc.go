@@ -6,12 +6,12 @@
 //	   '---- journal of what was acknowledged ----> verdict <------------------------------'
 //
 // Each proof has three forms: a taste in go test ./..., a short form in .ci/run, a long form as a task. They differ in
-// flags of the test binary only. Every failure names the seed; -seed repeats it. -mutant builds hostd with one line
+// flags of the test binary only. Every failure names the seed; -seed repeats it. -mutant takes a hostd with one line
 // broken, and the proof must then fail: TestMutants holds that for each of them.
 //
 // What needs root, FUSE or strace has its taste in process, on disks in memory, where each run is exact: core/internal/spool
 // holds that the n-th call of each kind fails for n from 1 to 50 (TestNthOperationFails), that the disk is full
 // (TestFullDiskIsNamedAndPasses, TestReserveKeepsRoomForCursors) and that the power is cut (TestPowerCutLosesNothingAcknowledged);
-// it flips a bit of every byte, too (TestFlippedBitCostsOneRecordAtMost). TestClock has no taste: its host is built with a
-// package time of its own, which means everything anew and takes minutes on a fresh machine.
+// it flips a bit of every byte, too (TestFlippedBitCostsOneRecordAtMost). TestClock has no taste: its host and
+// plugins are built anew, with a time.Now that can be put.
 package faults

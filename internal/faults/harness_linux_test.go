@@ -26,7 +26,8 @@ var (
 	seedFlag = flag.Uint64("seed", 0, "repeats a run; 0 takes one from the clock")
 	built    = flag.String("bin", "", "folder of built binaries, for comparing builds; empty builds them")
 	patience = flag.Duration("patience", 2*time.Minute, "for what takes a second or two on a quiet machine")
-	mutant   = flag.String("mutant", "", "builds hostd with this line broken: the proof must fail")
+	mutant   = flag.String("mutant", "", "a hostd with this line broken: the proof must fail")
+	hosted   = flag.String("host", "", "of a mutant: a hostd with all such lines; empty builds it")
 )
 
 const (
@@ -38,7 +39,7 @@ var binaries struct {
 	once sync.Once
 	dir  string // of the plugins and of the host as it is
 	host string // the host that is proved: there, or the mutant's
-	temp string // what is removed in the end; empty for nothing
+	temp string // what is removed in the end; empty before there is something
 	err  error
 }
 
@@ -63,26 +64,26 @@ func programs(t *testing.T) (dir, host string) {
 // build makes what is not there. A mutant is another hostd, beside the plugins as they are.
 func build() (err error) {
 	b := &binaries
-	if *built == "" || *mutant != "" {
-		if b.temp, err = os.MkdirTemp("", "hostd-faults-"); err != nil {
-			return err
-		}
+	if b.temp, err = os.MkdirTemp("", "hostd-faults-"); err != nil {
+		return err
 	}
 	if b.dir = filepath.Join(b.temp, "bin"); *built != "" {
 		b.dir, err = filepath.Abs(*built)
 	} else {
 		err = buildWith(b.dir, "", nil, everything...)
 	}
-	b.host = filepath.Join(b.dir, "hostd")
-	if err != nil || *mutant == "" {
+	switch {
+	case err != nil:
 		return err
-	}
-	texts, err := mutated(*mutant)
-	if err != nil {
+	case *mutant == "":
+		b.host = filepath.Join(b.dir, "hostd")
+		return nil
+	case *hosted != "":
+		b.host, err = filepath.Abs(*hosted)
 		return err
 	}
 	b.host = filepath.Join(b.temp, "mutant", "hostd")
-	return buildWith(filepath.Dir(b.host), b.temp, texts, "./cmd/hostd")
+	return buildBreakable(filepath.Dir(b.host))
 }
 
 // everything is hostd, its plugins and the witness.
@@ -97,7 +98,7 @@ func buildWith(dir, scratch string, texts map[string]string, packages ...string)
 	if err != nil {
 		return err
 	}
-	args := append([]string{"build", "-buildvcs=false", "-o", dir + "/"}, over...)
+	args := append([]string{"build", "-buildvcs=false", "-ldflags=-s -w", "-o", dir + "/"}, over...)
 	return goBuild(append(args, packages...))
 }
 
@@ -241,7 +242,7 @@ func (c *clinic) environment() (env []string) {
 			env = append(env, kv)
 		}
 	}
-	return append(env, "TMPDIR="+c.temp)
+	return append(env, "TMPDIR="+c.temp, "BROKEN="+*mutant)
 }
 
 // start launches the host, waits for its ready line, and gives the time that it took.

@@ -8,17 +8,18 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 )
 
 var howManyMutants = flag.Int("mutants", 1, "of TestMutants: how many of the broken hosts")
 
-// mutation breaks hostd in one place of its source, for a build that never leaves the test.
+// mutation breaks hostd in one place of its source, in a process whose environment names it. All of them are in one build,
+// that never leaves the test.
 type mutation struct {
 	name             string
 	file, old, fresh string
+	more             string   // what the file needs besides
 	proof            []string // test and flags that must find it
 	says             string   // in what the proof says, a regular expression
 }
@@ -26,65 +27,88 @@ type mutation struct {
 // mutants are the breaks that prove the proofs. A taste has the first ones.
 var mutants = []mutation{
 	{ // something waits on the way to the ready line
-		"start-slow", "core/host/host.go", "late := time.NewTimer(time.Until(h.started.Add(readyWait)))",
-		"time.Sleep(3 * time.Second); late := time.NewTimer(time.Until(h.started.Add(readyWait)))",
-		[]string{"TestStart", "-starts", "1"},
-		"p50 of the start is",
+		name: "start-slow", file: "core/host/host.go", old: "	late := time.NewTimer(time.Until(h.started.Add(readyWait)))\n",
+		fresh: "	if broken == \"start-slow\" {\n		time.Sleep(3 * time.Second)\n	}\n	late := time.NewTimer(time.Until(h.started.Add(readyWait)))\n",
+		proof: []string{"TestStart", "-starts", "1"},
+		says:  "p50 of the start is",
 	},
 	{ // a device is answered before its batch is stored, which a busy disk lets wait
-		"ack-early", "core/host/intake.go", "return i.spool.Append(ctx, batch, func(err error) { answer(reasoned(err)) })",
-		"own := func(b []byte) []byte { return append([]byte(nil), b...) }; batch.Position = own(batch.Position)\n" +
-			"for n := range batch.Records { batch.Records[n].Payload = own(batch.Records[n].Payload) }\n" + // the answer gives them back
-			"answer(nil); time.Sleep(20 * time.Millisecond); return i.spool.Append(ctx, batch, func(error) {})",
-		[]string{"TestKill", "-cycles", "10"},
-		"records are safe,|the host's position of the witness is",
+		name: "ack-early", file: "core/host/intake.go", old: "	return i.spool.Append(ctx, batch, func(err error) { answer(reasoned(err)) })",
+		fresh: "	if broken == \"ack-early\" {\n" +
+			"		own := func(b []byte) []byte { return append([]byte(nil), b...) }; batch.Position = own(batch.Position)\n" +
+			"		for n := range batch.Records { batch.Records[n].Payload = own(batch.Records[n].Payload) }\n" + // the answer gives them back
+			"		answer(nil); time.Sleep(20 * time.Millisecond); return i.spool.Append(ctx, batch, func(error) {})\n	}\n" +
+			"	return i.spool.Append(ctx, batch, func(err error) { answer(reasoned(err)) })",
+		proof: []string{"TestKill", "-cycles", "10"},
+		says:  "records are safe,|the host's position of the witness is",
 	},
 	{ // a failed fsync counts as done
-		"sync-error-passed-over", "core/internal/spool/commit.go", "if err := s.cur.Sync(); err != nil {", "if err := s.cur.Sync(); err != nil && len(buf) == 0 {",
-		[]string{"TestSyscallKeepsFailing", "-held", "1"},
-		"went on while nothing could be stored",
+		name: "sync-error-passed-over", file: "core/internal/spool/commit.go", old: "if err := s.cur.Sync(); err != nil {",
+		fresh: "if err := s.cur.Sync(); err != nil && broken != \"sync-error-passed-over\" {",
+		proof: []string{"TestSyscallKeepsFailing", "-held", "1"},
+		says:  "went on while nothing could be stored",
 	},
-	{ // a group that was not written is acknowledged, of many
-		"write-error-passed-over", "core/internal/spool/commit.go", "done(err) // Rule 18", "done(nil) // Rule 18",
-		[]string{"TestDiskFull", "-fills", "1"},
-		"the host's position of the witness is|intake went on while the disk was full",
+	{ // a group that could not be written is acknowledged, and what waited behind it
+		name: "write-error-passed-over", file: "core/internal/spool/commit.go", old: "	for _, done := range g.dones {\n",
+		fresh: "	if broken == \"write-error-passed-over\" || broken == \"full-disk-passed-over\" {\n		for _, done := range append(g.dones, behind...) {\n			done(nil)\n		}\n" +
+			"		g.dones, behind = nil, nil\n	}\n	for _, done := range g.dones {\n",
+		proof: []string{"TestSyscallKeepsFailing", "-held", "1"},
+		says:  "went on while nothing could be stored|the host's position of the witness is",
 	},
-	{ // and of one
-		"one-write-passed-over", "core/internal/spool/commit.go", "done(err) // Rule 18", "done(nil) // Rule 18",
-		[]string{"TestSyscallFails", "-sweep", "14"},
-		"the host's position of the witness is|records are safe,",
+	{ // what meets the full disk is acknowledged, and what comes while it is full
+		name: "full-disk-passed-over", file: "core/internal/spool/append.go", old: "		return nil, fmt.Errorf(\"append batch: %w\", ErrFull)",
+		fresh: "		if broken == \"full-disk-passed-over\" {\n			go done(nil)\n			return nil, nil\n		}\n		return nil, fmt.Errorf(\"append batch: %w\", ErrFull)",
+		proof: []string{"TestDiskFull", "-fills", "1"},
+		says:  "intake went on while the disk was full|the full disk is not in the status|the host's position of the witness is",
+	},
+	{ // one write that fails, of many, counts as done
+		name: "one-write-passed-over", file: "core/internal/spool/commit.go", old: "if _, err := s.cur.WriteAt(buf, seg.end); err != nil {",
+		fresh: "if _, err := s.cur.WriteAt(buf, seg.end); err != nil && broken != \"one-write-passed-over\" {",
+		proof: []string{"TestSyscallFails", "-sweep", "5"},
+		says:  "the host's position of the witness is|records are safe,|lost, or out of order|were set aside as damaged",
 	},
 	{ // what is damaged counts as good
-		"checksum-passed-over", "core/internal/spool/scan.go", "crc32.Checksum(f.payload, castagnoli) == h.sum", "crc32.Checksum(f.payload, castagnoli) < 1<<32-1",
-		[]string{"TestBitFlips/plain", "-flips", "30"},
-		"in spool/.*\\.seg: ",
+		name: "checksum-passed-over", file: "core/internal/spool/scan.go", old: "crc32.Checksum(f.payload, castagnoli) == h.sum",
+		fresh: "(broken == \"checksum-passed-over\" || crc32.Checksum(f.payload, castagnoli) == h.sum)",
+		proof: []string{"TestBitFlips/plain", "-flips", "30"},
+		says:  "in spool/.*\\.seg: ",
 	},
 	{ // each batch leaves a goroutine behind
-		"leak", "core/host/intake.go", "	count.received.Add(n)\n", "	count.received.Add(n)\n	go func() { select {} }()\n",
-		[]string{"TestRestarts", "-restarts", "1"},
-		"left something",
+		name: "leak", file: "core/host/intake.go", old: "	var rejected *string\n	answer := func(err error) {\n",
+		fresh: "	if broken == \"leak\" {\n		go func() { select {} }()\n	}\n	var rejected *string\n	answer := func(err error) {\n",
+		proof: []string{"TestRestarts", "-restarts", "1"},
+		says:  "left something",
 	},
 	{ // what came in stays in memory
-		"hoard", "core/host/intake.go", "	for n, body := range b.In.Records {\n", "	for n, body := range b.In.Records {\n" +
-			"		k, _ := hoard.LoadOrStore(\"\", new([][]byte)); l := k.(*[][]byte); *l = append(*l, append([]byte(nil), body...))\n",
-		[]string{"TestSinkAway", "-records", "60000"},
-		"memory grew from",
+		name: "hoard", file: "core/host/intake.go", old: "	for n, body := range b.In.Records {\n",
+		fresh: "	for n, body := range b.In.Records {\n		if broken == \"hoard\" {\n" +
+			"			k, _ := hoard.LoadOrStore(\"\", new([][]byte)); l := k.(*[][]byte); *l = append(*l, append([]byte(nil), body...))\n		}\n",
+		more:  "\nvar hoard sync.Map\n",
+		proof: []string{"TestSinkAway", "-records", "60000"},
+		says:  "memory grew from",
 	},
 	{ // the spool says that it has synced
-		"sync-left-out", "core/internal/spool/disk.go", "func (f osFile) Sync() error { return datasync(f.File) }", "func (f osFile) Sync() error { return nil }",
-		[]string{"TestPowerCut", "-cuts", "20"},
-		"faults or more",
+		name: "sync-left-out", file: "core/internal/spool/disk.go", old: "func (f osFile) Sync() error { return datasync(f.File) }",
+		fresh: "func (f osFile) Sync() error {\n	if broken == \"sync-left-out\" {\n		return nil\n	}\n	return datasync(f.File)\n}",
+		proof: []string{"TestPowerCut", "-cuts", "20"},
+		says:  "faults or more",
 	},
 	{ // what comes while the clock is behind the newest record is refused
-		"wall-clock", "core/host/intake.go", "	count.received.Add(n)\n", "	count.received.Add(n)\n" +
-			"	if count.last.Load() > time.Now().UnixNano() {\n		b.Answer(errors.New(\"in the past\"))\n		return\n	}\n",
-		[]string{"TestClock", "-steps", "2"},
-		"(the clock is put|the flow goes on): not within",
+		name: "wall-clock", file: "core/host/intake.go", old: "	count.received.Add(n)\n",
+		fresh: "	count.received.Add(n)\n	if broken == \"wall-clock\" && count.last.Load() > time.Now().UnixNano() {\n" +
+			"		b.Answer(errors.New(\"in the past\"))\n		return\n	}\n",
+		proof: []string{"TestClock", "-steps", "1"},
+		says:  "(the clock is put|the flow goes on): not within",
 	},
 }
 
-// hoardLine is what the mutant of that name needs beside its line.
-const hoardLine = "\nvar hoard sync.Map\n"
+// breakable is added to each package with such a line.
+const breakable = `package %s
+
+import "os"
+
+var broken = os.Getenv("BROKEN") // the mutant that this process is
+`
 
 // mutantPatience is how long a proof waits for what a broken host may never do.
 const mutantPatience = "30s"
@@ -92,9 +116,14 @@ const mutantPatience = "30s"
 // TestMutants runs each proof on a host with one line broken, and wants it to fail for that.
 func TestMutants(t *testing.T) {
 	if testing.Short() || *mutant != "" {
-		t.Skip("builds broken hosts, and breaks their processes for some seconds")
+		t.Skip("breaks hosts, and their processes for some seconds")
 	}
+	t.Parallel()
 	plugins, _ := programs(t)
+	host := filepath.Join(t.TempDir(), "hostd")
+	if err := buildBreakable(filepath.Dir(host)); err != nil {
+		t.Fatal(err)
+	}
 	for _, m := range mutants[:min(*howManyMutants, len(mutants))] {
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel() // they wait more than they work
@@ -102,7 +131,10 @@ func TestMutants(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			args := []string{"-test.run", "^" + m.proof[0] + "$", "-test.v", "-mutant", m.name, "-bin", plugins, "-patience", mutantPatience}
+			args := []string{"-test.run", "^" + m.proof[0] + "$", "-test.v", "-mutant", m.name, "-bin", plugins, "-host", host, "-patience", mutantPatience}
+			if m.proof[0] == "TestClock" {
+				args = append(args, "-shifted", shiftedPrograms(t))
+			}
 			cmd := exec.CommandContext(t.Context(), os.Args[0], append(args, m.proof[1:]...)...)
 			cmd.SysProcAttr = endsWithUs()
 			out, err := cmd.CombinedOutput()
@@ -118,32 +150,45 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// mutated gives the mutant's source under the path that it stands for; nothing for no mutant.
-func mutated(name string) (map[string]string, error) {
-	if name == "" {
-		return map[string]string{}, nil
+// buildBreakable makes a hostd in dir that has the lines of all mutants, and is none of them by itself.
+func buildBreakable(dir string) error {
+	scratch, err := os.MkdirTemp("", "hostd-faults-")
+	if err != nil {
+		return err
 	}
-	at := slices.IndexFunc(mutants, func(m mutation) bool { return m.name == name })
-	if at < 0 {
-		return nil, fmt.Errorf("there is no mutant %q", name)
+	defer os.RemoveAll(scratch)
+	texts, err := mutated()
+	if err != nil {
+		return err
 	}
-	m := &mutants[at]
-	path, err := filepath.Abs(filepath.Join(root, filepath.FromSlash(m.file)))
+	return buildWith(dir, scratch, texts, "./cmd/hostd")
+}
+
+// mutated gives the sources with the lines of all mutants, under the paths that they stand for.
+func mutated() (map[string]string, error) {
+	top, err := filepath.Abs(root)
 	if err != nil {
 		return nil, err
 	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
+	texts := map[string]string{}
+	for _, m := range mutants {
+		path := filepath.Join(top, filepath.FromSlash(m.file))
+		text, there := texts[path]
+		if !there {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return nil, err
+			}
+			text = string(b)
+		}
+		if strings.Count(text, m.old) != 1 {
+			return nil, fmt.Errorf("mutant %s: its line is not in %s, or not once", m.name, m.file)
+		}
+		texts[path] = strings.Replace(text, m.old, m.fresh, 1) + m.more
+		dir := filepath.Dir(path)
+		texts[filepath.Join(dir, "breakable.go")] = fmt.Sprintf(breakable, filepath.Base(dir))
 	}
-	if strings.Count(string(text), m.old) != 1 {
-		return nil, fmt.Errorf("mutant %s: its line is not in %s, or not once", name, m.file)
-	}
-	fresh := strings.Replace(string(text), m.old, m.fresh, 1)
-	if name == "hoard" {
-		fresh += hoardLine
-	}
-	return map[string]string{path: fresh}, nil
+	return texts, nil
 }
 
 // overlay gives the arguments that build with other texts in the place of files.
