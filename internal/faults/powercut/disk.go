@@ -18,10 +18,10 @@ const sector = 512
 type disk struct {
 	mu     sync.Mutex
 	root   *node
-	strict bool // a directory's entries are safe only after its own fsync
-	dead   bool // the power is off
-	ino    uint64
-	added  bool // an entry has changed since they were all made safe
+	strict bool    // a directory's entries are safe only after its own fsync
+	dead   bool    // the power is off
+	nodes  []*node // all that were made
+	added  bool    // an entry has changed since they were all made safe
 
 	syncs int           // fsyncs until cut goes on; 0: it does not wait
 	met   chan struct{} // closed by the last of them, before it makes anything safe
@@ -51,8 +51,8 @@ func newDisk() *disk {
 }
 
 func (d *disk) node(mode uint32) *node {
-	d.ino++
-	n := &node{ino: d.ino, mode: mode, mtime: time.Now()}
+	n := &node{ino: uint64(len(d.nodes)) + 1, mode: mode, mtime: time.Now()}
+	d.nodes = append(d.nodes, n)
 	if n.isDir() {
 		n.kids, n.safe = map[string]*node{}, map[string]*node{}
 	}
@@ -169,7 +169,16 @@ func (d *disk) cut(random *rand.Rand, strict bool) *disk {
 	after := &disk{strict: strict}
 	// Entries that were not synced may be there all the same, but then all of them: an operation is whole, or it is not.
 	after.root = after.found(d.root, random, random.IntN(2) == 0)
+	d.forget()
 	return after
+}
+
+// forget lets go of what the files hold, deleted ones too: the library may keep them long after the power was cut.
+func (d *disk) forget() {
+	for _, n := range d.nodes {
+		n.data, n.synced, n.dirty, n.kids, n.safe = nil, nil, nil, nil, nil
+	}
+	d.nodes = nil
 }
 
 func (d *disk) found(old *node, random *rand.Rand, lucky bool) *node {
