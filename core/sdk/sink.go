@@ -47,6 +47,14 @@ type Store interface {
 	Query(ctx context.Context, q Query) (Result, error)
 }
 
+// StoreAhead is a Store that begins a Write and lets the sink go on, so that it can prepare the next one meanwhile. The
+// host's is one; found by assertion.
+type StoreAhead interface {
+	// Start is Write, and returns before it is done. The sink calls done once, which waits for the outcome, before it
+	// starts or writes anything else, and changes none of the changes until then.
+	Start(ctx context.Context, changes ...Change) (done func() ([]Changed, error))
+}
+
 // Change is one step of a Store.Write: an Insert, an Upsert, an Exec or a Once.
 type Change interface{ change() }
 
@@ -57,6 +65,10 @@ type Row map[string]any
 type Insert struct {
 	Table string
 	Rows  []Row // each with the same columns
+	// Columns and Values are rows, too, in place of Rows and with less work for many: the values row by row, in the
+	// order of Columns.
+	Columns []string
+	Values  []any
 }
 
 // Upsert adds rows, or updates those whose key columns are already there.
@@ -64,6 +76,26 @@ type Upsert struct {
 	Table string
 	Key   []string
 	Rows  []Row // each with the same columns
+	// Columns and Values are as in Insert.
+	Columns []string
+	Values  []any
+}
+
+// All gives the rows as Rows, whichever way they are written.
+func (c Insert) All() []Row { return allRows(c.Rows, c.Columns, c.Values) }
+
+// All gives the rows as Rows, whichever way they are written.
+func (c Upsert) All() []Row { return allRows(c.Rows, c.Columns, c.Values) }
+
+func allRows(rows []Row, columns []string, values []any) []Row {
+	for len(columns) > 0 && len(values) >= len(columns) {
+		row := make(Row, len(columns))
+		for i, name := range columns {
+			row[name] = values[i]
+		}
+		rows, values = append(rows, row), values[len(columns):]
+	}
+	return rows
 }
 
 // Exec runs one statement of the sink's own. Placeholders are ? for every database.

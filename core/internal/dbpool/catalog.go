@@ -164,6 +164,11 @@ func (s *session) shape(ctx context.Context, set *rowSet) (*shape, error) {
 	if sh.key, err = t.spell(set.key); err != nil {
 		return nil, err
 	}
+	for i, c := range sh.columns {
+		if contains(sh.columns[:i], c) {
+			return nil, refused("write to %s: the column %s is named twice", t.name, c.name)
+		}
+	}
 	for _, k := range sh.key {
 		at := -1
 		for i, c := range sh.columns {

@@ -15,8 +15,9 @@ type call struct {
 	onces   int
 	rows    int // rows and statements in it
 	tables  map[string]bool
-	execs   bool // a statement of the sink's own is in it: the tables that it changes are not known
-	merge   bool // rows of different changes may share a statement, see apply
+	execs   bool      // a statement of the sink's own is in it: the tables that it changes are not known
+	merge   bool      // rows of different changes may share a statement, see apply
+	forms   []*rowSet // one of each of the first few shapes
 }
 
 // change is one sdk.Change: rows for a table, a statement, or a once with more of them inside.
@@ -30,7 +31,7 @@ type change struct {
 type rowSet struct {
 	shape   string // table, columns and key, to find what is known of them
 	table   string
-	columns []string // sorted
+	columns []string
 	key     []string
 	n       int
 	args    []any // row by row, in the order of columns
@@ -88,12 +89,12 @@ func (d *dialect) readOnce(c *call, in sdk.Once) (change, error) {
 func (d *dialect) readChange(c *call, in sdk.Change) (change, error) {
 	switch in := in.(type) {
 	case sdk.Insert:
-		return readRows(c, in.Table, nil, in.Rows)
+		return readRows(c, in.Table, nil, in.Rows, in.Columns, in.Values)
 	case sdk.Upsert:
 		if len(in.Key) == 0 {
 			return change{}, refused("upsert into %s: no key is named", in.Table)
 		}
-		return readRows(c, in.Table, in.Key, in.Rows)
+		return readRows(c, in.Table, in.Key, in.Rows, in.Columns, in.Values)
 	case sdk.Exec:
 		return d.readExec(c, in)
 	case sdk.Once:
@@ -131,42 +132,95 @@ func (d *dialect) readExec(c *call, in sdk.Exec) (change, error) {
 	return change{exec: &execution{st: st, args: args, want: in.Want}}, nil
 }
 
-func readRows(c *call, table string, key []string, rows []sdk.Row) (change, error) {
+func readRows(c *call, table string, key []string, rows []sdk.Row, columns []string, values []any) (change, error) {
 	if own := strings.ToLower(table[strings.LastIndexByte(table, '.')+1:]); own == tableReceipt || own == tableVersion || strings.HasPrefix(own, "sqlite_") {
 		return change{}, refused("write to %s: this table is the host's own", table)
 	}
-	set := &rowSet{table: table, key: key, n: len(rows)}
+	set := &rowSet{table: table, columns: columns, key: key}
+	var err error
 	if len(rows) == 0 {
-		return change{rows: set}, nil
+		err = set.flat(values)
+	} else if len(columns) > 0 || len(values) > 0 {
+		err = refused("write to %s: rows are given twice, as Rows and as Values", table)
+	} else {
+		err = set.named(rows)
 	}
+	if err != nil || set.n == 0 {
+		return change{rows: set}, err
+	}
+	set.shape = c.shapeOf(table, set.columns, key)
+	c.rows += set.n
+	c.tables[table] = true
+	return change{rows: set}, nil
+}
+
+// flat takes rows as a list of values.
+func (set *rowSet) flat(values []any) error {
+	width := len(set.columns)
+	switch {
+	case len(values) == 0:
+		return nil
+	case width == 0:
+		return refused("write to %s: its rows have no columns", set.table)
+	case len(values)%width != 0:
+		return refused("write to %s: %d values in %d columns", set.table, len(values), width)
+	}
+	set.n = len(values) / width
+	set.args = make([]any, len(values))
+	for i, v := range values {
+		stored, err := toStored(v)
+		if err != nil {
+			return refused("write to %s: column %s: %v", set.table, set.columns[i%width], err)
+		}
+		set.args[i] = stored
+	}
+	return nil
+}
+
+// named takes rows that name their columns, and puts these in order.
+func (set *rowSet) named(rows []sdk.Row) error {
 	for col := range rows[0] {
 		set.columns = append(set.columns, col)
 	}
 	if len(set.columns) == 0 {
-		return change{}, refused("write to %s: its rows have no columns", table)
+		return refused("write to %s: its rows have no columns", set.table)
 	}
 	slices.Sort(set.columns)
+	set.n = len(rows)
 	set.args = make([]any, 0, len(rows)*len(set.columns))
 	for i, row := range rows {
 		if len(row) != len(set.columns) {
-			return change{}, refused("write to %s: row %d has %d columns, the first has %d", table, i, len(row), len(set.columns))
+			return refused("write to %s: row %d has %d columns, the first has %d", set.table, i, len(row), len(set.columns))
 		}
 		for _, col := range set.columns {
 			v, ok := row[col]
 			if !ok {
-				return change{}, refused("write to %s: row %d lacks column %s, which the first has", table, i, col)
+				return refused("write to %s: row %d lacks column %s, which the first has", set.table, i, col)
 			}
 			stored, err := toStored(v)
 			if err != nil {
-				return change{}, refused("write to %s: column %s: %v", table, col, err)
+				return refused("write to %s: column %s: %v", set.table, col, err)
 			}
 			set.args = append(set.args, stored)
 		}
 	}
-	set.shape = shapeOf(table, set.columns, key)
-	c.rows += len(rows)
-	c.tables[table] = true
-	return change{rows: set}, nil
+	return nil
+}
+
+const mostForms = 16 // that a call remembers: most have few
+
+// shapeOf finds the shape among those of the call, or makes it.
+func (c *call) shapeOf(table string, columns, key []string) string {
+	for _, f := range c.forms {
+		if f.table == table && slices.Equal(f.columns, columns) && slices.Equal(f.key, key) {
+			return f.shape
+		}
+	}
+	shape := shapeOf(table, columns, key)
+	if len(c.forms) < mostForms {
+		c.forms = append(c.forms, &rowSet{shape: shape, table: table, columns: columns, key: key})
+	}
+	return shape
 }
 
 func shapeOf(table string, columns, key []string) string {

@@ -233,6 +233,11 @@ func TestTheFailingChangeIsNamedAndNothingIsLeft(t *testing.T) {
 			{"argument too few", []sdk.Change{sdk.Exec{SQL: "DELETE FROM visit WHERE chart = ?", Want: -1}}, 0, dbpool.ErrRefused, "1 placeholders and 0 arguments"},
 			{"syntax", []sdk.Change{sdk.Exec{SQL: "DELETE FORM visit", Want: -1}}, 0, nil, "FORM"},
 			{"a type that is not known", []sdk.Change{sdk.Insert{Table: "visit", Rows: []sdk.Row{{"chart": []string{"x"}}}}}, 0, dbpool.ErrRefused, "type []string"},
+			{"values for part of a row", []sdk.Change{insertVisit("a"), sdk.Insert{Table: "visit", Columns: []string{"chart", "room"}, Values: []any{"x", "1", "y"}}}, 1, dbpool.ErrRefused, "3 values in 2 columns"},
+			{"values without columns", []sdk.Change{sdk.Insert{Table: "visit", Values: []any{"x"}}}, 0, dbpool.ErrRefused, "no columns"},
+			{"values and rows", []sdk.Change{sdk.Insert{Table: "visit", Rows: []sdk.Row{visit("x")}, Columns: []string{"chart"}, Values: []any{"y"}}}, 0, dbpool.ErrRefused, "twice, as Rows and as Values"},
+			{"a column twice", []sdk.Change{sdk.Insert{Table: "visit", Columns: []string{"chart", "room", "CHART"}, Values: []any{"x", "1", "y"}}}, 0, dbpool.ErrRefused, "column chart is named twice"},
+			{"a type that is not known, as a value", []sdk.Change{sdk.Insert{Table: "visit", Columns: []string{"room", "chart"}, Values: []any{"1", "x", "1", []string{"x"}}}}, 0, dbpool.ErrRefused, "column chart: a value of type []string"},
 			{"receipts by hand", []sdk.Change{sdk.Insert{Table: "ingest_receipt", Rows: []sdk.Row{{"source": "x"}}}}, 0, dbpool.ErrRefused, "host's own"},
 			{"a once without identity", []sdk.Change{sdk.Once{Source: "lab", Hash: "h"}}, 0, dbpool.ErrRefused, "must not be empty"},
 			{"a once in a once", []sdk.Change{sdk.Once{Source: "lab", ID: "i", Hash: "h", Changes: []sdk.Change{sdk.Once{}}}}, 0, dbpool.ErrRefused, "inside another"},
@@ -271,6 +276,29 @@ func TestUpsert(t *testing.T) {
 		rows := query(t, s, "SELECT chart, room FROM visit ORDER BY chart")
 		if fmt.Sprint(rows) != "[[a 7] [b 1]]" {
 			t.Errorf("rows %v", rows)
+		}
+	})
+}
+
+// TestRowsAsValues writes rows in both forms, in one call and with columns in any order, and leaves what it was given as
+// it was.
+func TestRowsAsValues(t *testing.T) {
+	each(t, func(t *testing.T, d *database) {
+		s := d.withClinic(t, dbpool.Options{}).Store("emr")
+		values := []any{1, "a", true, "b"}
+		out := mustWrite(t, s,
+			sdk.Insert{Table: "visit", Columns: []string{"room", "chart"}, Values: values},
+			sdk.Insert{Table: "visit", Rows: []sdk.Row{visit("c")}},
+			sdk.Insert{Table: "visit", Columns: []string{"chart", "room"}},
+			sdk.Upsert{Table: "visit", Key: []string{"chart"}, Columns: []string{"chart", "room"}, Values: []any{"a", "7", "d", nil}})
+		if got := fmt.Sprint(out); got != "[{0 2} {0 1} {0 0} {0 2}]" {
+			t.Errorf("answers %s", got)
+		}
+		if got := fmt.Sprint(query(t, s, "SELECT chart, room FROM visit ORDER BY chart")); got != "[[a 7] [b 1] [c 1] [d <nil>]]" {
+			t.Errorf("rows %s", got)
+		}
+		if !reflect.DeepEqual(values, []any{1, "a", true, "b"}) {
+			t.Errorf("the sink's values are %v now", values)
 		}
 	})
 }

@@ -311,9 +311,13 @@ type store struct {
 	query   sdk.Query
 	result  sdk.Result
 	err     error
+	wait    chan struct{} // a Write waits until it is closed; nil: it does not
 }
 
 func (s *store) Write(_ context.Context, changes ...sdk.Change) ([]sdk.Changed, error) {
+	if s.wait != nil {
+		<-s.wait
+	}
 	s.changes = changes
 	return []sdk.Changed{{Outcome: sdk.Conflict, Rows: 7}}, s.err
 }
@@ -333,18 +337,26 @@ func storeEnds(t *testing.T, s *store) (*storeClient, *cacheClient, func()) {
 		pb.RegisterStoreServer(srv, &storeServer{store: s})
 		pb.RegisterCacheServer(srv, &cacheServer{cache: s})
 	})
-	return &storeClient{c: pb.NewStoreClient(conn)}, &cacheClient{c: pb.NewCacheClient(conn)}, cut
+	return newStoreClient(conn, true), &cacheClient{c: pb.NewCacheClient(conn)}, cut
 }
 
 func TestStoreRoundTrip(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
 	s := &store{result: sdk.Result{Columns: []string{"a", "b"}, Rows: [][]any{{nil, true}, {int64(1), 1.5}, {"t", []byte{0}}, {at, nil}}, Cached: true}}
-	c, _, _ := storeEnds(t, s)
+	packed, _, _ := storeEnds(t, s)
+	for _, c := range []*storeClient{packed, newStoreClient(packed.conn, false)} {
+		t.Run(fmt.Sprintf("packed %v", c.packed), func(t *testing.T) { storeRoundTrip(t, s, c, at) })
+	}
+}
+
+func storeRoundTrip(t *testing.T, s *store, c *storeClient, at time.Time) {
 	row := sdk.Row{"i": int64(1), "f": 2.5, "s": "x", "b": []byte("y"), "n": nil, "t": at, "o": true}
 	sent := []sdk.Change{
 		sdk.Once{Source: "ark", ID: "1", Hash: "h", Seq: 9, Changes: []sdk.Change{
 			sdk.Insert{Table: "a", Rows: []sdk.Row{row, row}},
 			sdk.Upsert{Table: "b", Key: []string{"i"}, Rows: []sdk.Row{row}},
+			sdk.Upsert{Table: "b", Key: []string{"z"}, Columns: []string{"z", "a"}, Values: []any{"1", nil, "2", true}},
+			sdk.Insert{Table: "empty"},
 		}},
 		sdk.Exec{SQL: "delete from a where b = ?", Args: []any{int64(3)}, Want: -1},
 	}
@@ -352,8 +364,8 @@ func TestStoreRoundTrip(t *testing.T) {
 	if err != nil || len(done) != 1 || done[0] != (sdk.Changed{Outcome: sdk.Conflict, Rows: 7}) {
 		t.Errorf("answer %v, %v", done, err)
 	}
-	if fmt.Sprintf("%#v", s.changes) != fmt.Sprintf("%#v", sent) {
-		t.Errorf("arrived\n%#v\nwant\n%#v", s.changes, sent)
+	if got, want := fmt.Sprintf("%#v", plain(s.changes)), fmt.Sprintf("%#v", plain(sent)); got != want {
+		t.Errorf("arrived\n%s\nwant\n%s", got, want)
 	}
 	q := sdk.Query{SQL: "select ?", Args: []any{"x"}, MaxRows: 5, CacheFor: time.Minute, CacheNoneFor: time.Second, Tables: []string{"a"}}
 	res, err := c.Query(t.Context(), q)
@@ -364,11 +376,55 @@ func TestStoreRoundTrip(t *testing.T) {
 		"type of a value": sdk.Insert{Table: "a", Rows: []sdk.Row{{"x": int8(1)}}},
 		"other columns":   sdk.Insert{Table: "a", Rows: []sdk.Row{{"x": 1}, {"y": 1}}},
 		"more columns":    sdk.Insert{Table: "a", Rows: []sdk.Row{{"x": 1}, {"x": 1, "y": 1}}},
+		"not UTF-8":       sdk.Insert{Table: "a", Rows: []sdk.Row{{"x": "\xff"}}},
+		"part of a row":   sdk.Insert{Table: "a", Columns: []string{"x", "y"}, Values: []any{1, 2, 3}},
+		"no columns":      sdk.Insert{Table: "a", Values: []any{1}},
+		"rows twice":      sdk.Insert{Table: "a", Rows: []sdk.Row{{"x": 1}}, Columns: []string{"x"}, Values: []any{1}},
 	} {
-		if _, err := c.Write(t.Context(), bad); sdk.ClassOf(err) != sdk.ClassPermanent {
+		if _, err := c.Write(t.Context(), bad); sdk.ClassOf(err) != sdk.ClassPermanent || !strings.Contains(err.Error(), "table a") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// plain gives the rows of changes as values, whichever way they are written.
+func plain(changes []sdk.Change) []sdk.Change {
+	out := make([]sdk.Change, len(changes))
+	for i, c := range changes {
+		switch c := c.(type) {
+		case sdk.Insert:
+			c.Rows, c.Columns, c.Values = c.All(), nil, nil
+			out[i] = c
+		case sdk.Upsert:
+			c.Rows, c.Columns, c.Values = c.All(), nil, nil
+			out[i] = c
+		case sdk.Once:
+			c.Changes = plain(c.Changes)
+			out[i] = c
+		default:
+			out[i] = c
+		}
+	}
+	return out
+}
+
+// TestStartLetsTheSinkGoOn begins a write whose answer comes only after Start has returned.
+func TestStartLetsTheSinkGoOn(t *testing.T) {
+	s := &store{wait: make(chan struct{})}
+	c, _, _ := storeEnds(t, s)
+	done := c.Start(t.Context(), sdk.Exec{SQL: "x"})
+	close(s.wait)
+	if out, err := done(); err != nil || len(out) != 1 || out[0].Rows != 7 {
+		t.Errorf("answer %v, %v", out, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	s.wait = make(chan struct{})
+	done = c.Start(ctx, sdk.Exec{SQL: "x"})
+	cancel()
+	if _, err := done(); sdk.ClassOf(err) != sdk.ClassUnknown || !errors.Is(err, context.Canceled) {
+		t.Errorf("a write whose time ended: %v", err)
+	}
+	close(s.wait)
 }
 
 // TestStoreClasses holds that the class of an error survives the wire, and that no answer is unknown for a write and

@@ -122,7 +122,7 @@ func (c *Conn) OpenSink(ctx context.Context, o OpenSink) error {
 func openSinkTo(o OpenSink) *pb.OpenSinkRequest {
 	return &pb.OpenSinkRequest{
 		Name: o.Name, Settings: o.Settings, StateDir: o.StateDir,
-		BlobDir: o.BlobDir, BrokerId: o.BrokerID, LogLevel: o.LogLevel,
+		BlobDir: o.BlobDir, BrokerId: o.BrokerID, LogLevel: o.LogLevel, Packed: true,
 	}
 }
 

@@ -106,7 +106,7 @@ type sinkServer struct {
 }
 
 func (s *sinkServer) Open(ctx context.Context, r *pb.OpenSinkRequest) (*pb.OpenReply, error) {
-	store, cache, err := s.dial(r.GetBrokerId())
+	store, cache, err := s.dial(r)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +114,7 @@ func (s *sinkServer) Open(ctx context.Context, r *pb.OpenSinkRequest) (*pb.OpenR
 }
 
 func (s *sinkServer) Check(ctx context.Context, r *pb.OpenSinkRequest) (*pb.CheckReply, error) {
-	store, cache, err := s.dial(r.GetBrokerId())
+	store, cache, err := s.dial(r)
 	if err != nil {
 		return nil, err
 	}
@@ -126,15 +126,15 @@ func (s *sinkServer) Check(ctx context.Context, r *pb.OpenSinkRequest) (*pb.Chec
 }
 
 // dial connects to the host's Store and Cache, once.
-func (s *sinkServer) dial(broker uint32) (*storeClient, *cacheClient, error) {
+func (s *sinkServer) dial(r *pb.OpenSinkRequest) (*storeClient, *cacheClient, error) {
 	if s.conn == nil {
-		conn, err := s.broker.DialWithOptions(broker, DialOptions()...)
+		conn, err := s.broker.DialWithOptions(r.GetBrokerId(), DialOptions()...)
 		if err != nil {
 			return nil, nil, fmt.Errorf("dial store: %w", err)
 		}
 		s.conn = conn
 	}
-	return &storeClient{c: pb.NewStoreClient(s.conn)}, &cacheClient{c: pb.NewCacheClient(s.conn)}, nil
+	return newStoreClient(s.conn, r.GetPacked()), &cacheClient{c: pb.NewCacheClient(s.conn)}, nil
 }
 
 func openSinkFrom(r *pb.OpenSinkRequest) OpenSink {

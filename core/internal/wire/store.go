@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -19,7 +20,7 @@ type storeServer struct {
 }
 
 func (s *storeServer) Write(ctx context.Context, r *pb.WriteRequest) (*pb.WriteReply, error) {
-	changes, err := changesFrom(r.GetChanges())
+	changes, err := requestFrom(r)
 	if err != nil {
 		return &pb.WriteReply{Failure: failureOf(sdk.Permanent(err))}, nil
 	}
@@ -53,17 +54,66 @@ func (s *storeServer) Query(ctx context.Context, r *pb.QueryRequest) (*pb.QueryR
 	return reply, nil
 }
 
-type storeClient struct{ c pb.StoreClient }
+type storeClient struct {
+	conn   *grpc.ClientConn
+	c      pb.StoreClient
+	packed bool // the host takes packed changes
+}
+
+func newStoreClient(conn *grpc.ClientConn, packed bool) *storeClient {
+	return &storeClient{conn: conn, c: pb.NewStoreClient(conn), packed: packed}
+}
 
 func (s *storeClient) Write(ctx context.Context, changes ...sdk.Change) ([]sdk.Changed, error) {
-	req, err := changesTo(changes)
-	if err != nil {
-		return nil, sdk.Permanent(err)
+	return s.Start(ctx, changes...)()
+}
+
+// Start is that of sdk.StoreAhead: an ordinary call whose answer is read later.
+func (s *storeClient) Start(ctx context.Context, changes ...sdk.Change) (done func() ([]sdk.Changed, error)) {
+	failed := func(err error) func() ([]sdk.Changed, error) {
+		return func() ([]sdk.Changed, error) { return nil, err }
 	}
-	reply, err := s.c.Write(ctx, &pb.WriteRequest{Changes: req})
+	req, err := s.request(changes)
 	if err != nil {
-		return nil, callError(sdk.ClassUnknown, err)
+		return failed(sdk.Permanent(err))
 	}
+	call, err := s.conn.NewStream(ctx, &grpc.StreamDesc{}, pb.Store_Write_FullMethodName)
+	if err == nil {
+		err = call.SendMsg(req)
+	}
+	if err != nil {
+		return failed(callError(sdk.ClassUnknown, err))
+	}
+	return func() ([]sdk.Changed, error) {
+		var reply pb.WriteReply
+		if err := call.RecvMsg(&reply); err != nil {
+			return nil, callError(sdk.ClassUnknown, err)
+		}
+		return changedFrom(&reply)
+	}
+}
+
+func (s *storeClient) request(changes []sdk.Change) (r *pb.WriteRequest, err error) {
+	r = &pb.WriteRequest{}
+	if s.packed {
+		r.Packed, err = pack(changes)
+	} else {
+		r.Changes, err = changesTo(changes)
+	}
+	return r, err
+}
+
+func requestFrom(r *pb.WriteRequest) ([]sdk.Change, error) {
+	if len(r.GetPacked()) == 0 {
+		return changesFrom(r.GetChanges())
+	}
+	if len(r.GetChanges()) > 0 {
+		return nil, fmt.Errorf("%w: changes are given twice, plain and packed", ErrMessage)
+	}
+	return unpack(r.GetPacked())
+}
+
+func changedFrom(reply *pb.WriteReply) ([]sdk.Changed, error) {
 	if f := reply.GetFailure(); f != nil {
 		return nil, errorFrom(f)
 	}
@@ -196,10 +246,10 @@ func changesTo(changes []sdk.Change) ([]*pb.Change, error) {
 func changeTo(c sdk.Change) (*pb.Change, error) {
 	switch c := c.(type) {
 	case sdk.Insert:
-		rows, err := rowsTo(c.Table, nil, c.Rows)
+		rows, err := rowsTo(c.Table, nil, c.Rows, c.Columns, c.Values)
 		return &pb.Change{Kind: &pb.Change_Insert{Insert: rows}}, err
 	case sdk.Upsert:
-		rows, err := rowsTo(c.Table, c.Key, c.Rows)
+		rows, err := rowsTo(c.Table, c.Key, c.Rows, c.Columns, c.Values)
 		return &pb.Change{Kind: &pb.Change_Upsert{Upsert: rows}}, err
 	case sdk.Exec:
 		args, err := valuesTo(c.Args)
@@ -212,30 +262,21 @@ func changeTo(c sdk.Change) (*pb.Change, error) {
 	}
 }
 
-func rowsTo(table string, key []string, rows []sdk.Row) (*pb.Rows, error) {
-	out := &pb.Rows{Table: table, Key: key, Rows: make([]*pb.Row, len(rows))}
-	if len(rows) == 0 {
-		return out, nil
+func rowsTo(table string, key []string, rows []sdk.Row, columns []string, values []any) (*pb.Rows, error) {
+	flat, err := flatten(table, rows, columns, values)
+	if err != nil {
+		return nil, err
 	}
-	out.Columns = columnsOf(rows[0])
-	made, all := make([]pb.Row, len(rows)), newValues(len(rows)*len(out.GetColumns()))
-	for i, row := range rows {
-		if len(row) != len(out.GetColumns()) {
-			return nil, fmt.Errorf("table %s: row %d has %d columns, the first has %d", table, i, len(row), len(out.GetColumns()))
-		}
-		vals := make([]*pb.Value, len(out.GetColumns()))
-		for j, col := range out.GetColumns() {
-			v, ok := row[col]
-			if !ok {
-				return nil, fmt.Errorf("table %s: row %d lacks column %s", table, i, col)
-			}
-			var err error
-			if vals[j], err = all.of(v); err != nil {
-				return nil, fmt.Errorf("table %s: column %s: %w", table, col, err)
+	width, made := len(flat.columns), newValues(len(flat.values))
+	out := &pb.Rows{Table: table, Key: key, Columns: flat.columns, Rows: make([]*pb.Row, flat.rows())}
+	for i := range out.GetRows() {
+		vals := make([]*pb.Value, width)
+		for j := range vals {
+			if vals[j], err = made.of(flat.values[i*width+j]); err != nil {
+				return nil, fmt.Errorf("table %s: column %s: %w", table, flat.columns[j], err)
 			}
 		}
-		made[i].Values = vals
-		out.Rows[i] = &made[i]
+		out.Rows[i] = &pb.Row{Values: vals}
 	}
 	return out, nil
 }
@@ -245,17 +286,17 @@ func changesFrom(in []*pb.Change) ([]sdk.Change, error) {
 	for i, m := range in {
 		switch k := m.GetKind().(type) {
 		case *pb.Change_Insert:
-			rows, err := rowsFrom(k.Insert)
+			values, err := rowsFrom(k.Insert)
 			if err != nil {
 				return nil, err
 			}
-			out[i] = sdk.Insert{Table: k.Insert.GetTable(), Rows: rows}
+			out[i] = sdk.Insert{Table: k.Insert.GetTable(), Columns: k.Insert.GetColumns(), Values: values}
 		case *pb.Change_Upsert:
-			rows, err := rowsFrom(k.Upsert)
+			values, err := rowsFrom(k.Upsert)
 			if err != nil {
 				return nil, err
 			}
-			out[i] = sdk.Upsert{Table: k.Upsert.GetTable(), Key: k.Upsert.GetKey(), Rows: rows}
+			out[i] = sdk.Upsert{Table: k.Upsert.GetTable(), Key: k.Upsert.GetKey(), Columns: k.Upsert.GetColumns(), Values: values}
 		case *pb.Change_Exec:
 			out[i] = sdk.Exec{SQL: k.Exec.GetSql(), Args: valuesFrom(k.Exec.GetArgs()), Want: k.Exec.GetWant()}
 		case *pb.Change_Once:
@@ -271,17 +312,15 @@ func changesFrom(in []*pb.Change) ([]sdk.Change, error) {
 	return out, nil
 }
 
-func rowsFrom(m *pb.Rows) ([]sdk.Row, error) {
-	rows := make([]sdk.Row, len(m.GetRows()))
+func rowsFrom(m *pb.Rows) ([]any, error) {
+	values := make([]any, 0, len(m.GetRows())*len(m.GetColumns()))
 	for i, r := range m.GetRows() {
 		if len(r.GetValues()) != len(m.GetColumns()) {
 			return nil, fmt.Errorf("table %s: row %d: %w", m.GetTable(), i, ErrMessage)
 		}
-		row := make(sdk.Row, len(m.GetColumns()))
-		for j, col := range m.GetColumns() {
-			row[col] = valueFrom(r.GetValues()[j])
+		for _, v := range r.GetValues() {
+			values = append(values, valueFrom(v))
 		}
-		rows[i] = row
 	}
-	return rows, nil
+	return values, nil
 }

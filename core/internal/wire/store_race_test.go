@@ -44,7 +44,7 @@ func hosted(t *testing.T) (emr, pacs sdk.Store, c *cache.Cache) {
 		conn, _ := connect(t, ServerOptions(), func(s *grpc.Server) {
 			pb.RegisterStoreServer(s, &storeServer{store: p.Store(sink)})
 		})
-		return &storeClient{c: pb.NewStoreClient(conn)}
+		return newStoreClient(conn, true)
 	}
 	emr, pacs = served("emr"), served("pacs")
 	if _, err := emr.Write(t.Context(), sdk.Exec{SQL: "CREATE TABLE chart (name TEXT PRIMARY KEY, n INTEGER)", Want: -1}); err != nil {

@@ -1,9 +1,11 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/hostd/hostd/core/internal/wire/pb"
 	"github.com/hostd/hostd/core/sdk"
@@ -56,6 +58,9 @@ func (s *values) of(v any) (*pb.Value, error) {
 	case float64:
 		out.Kind = &pb.Value_Real{Real: v}
 	case string:
+		if !utf8.ValidString(v) {
+			return nil, errNotUTF8
+		}
 		s.texts[0].Text = v
 		out.Kind, s.texts = &s.texts[0], s.texts[1:]
 	case []byte:
@@ -63,9 +68,15 @@ func (s *values) of(v any) (*pb.Value, error) {
 	case time.Time:
 		out.Kind = &pb.Value_Time{Time: v.UnixNano()}
 	default:
-		return nil, fmt.Errorf("value of type %T; use nil, bool, int, int64, float64, string, []byte or time.Time", v)
+		return nil, badValue(v)
 	}
 	return out, nil
+}
+
+var errNotUTF8 = errors.New("a text that is not UTF-8")
+
+func badValue(v any) error {
+	return fmt.Errorf("value of type %T; use nil, bool, int, int64, float64, string, []byte or time.Time", v)
 }
 
 func valuesFrom(in []*pb.Value) []any {

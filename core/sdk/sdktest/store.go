@@ -25,7 +25,8 @@ type Store struct {
 
 type receipt struct{ source, id string }
 
-// Applied gives the changes that were applied, those inside a Once without it.
+// Applied gives the changes that were applied, those inside a Once without it. Their rows are Rows, whichever way the
+// sink wrote them.
 func (s *Store) Applied() []sdk.Change {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -53,9 +54,11 @@ func (s *Store) Write(_ context.Context, changes ...sdk.Change) ([]sdk.Changed, 
 func (s *Store) applyLocked(c sdk.Change) sdk.Changed {
 	switch c := c.(type) {
 	case sdk.Insert:
+		c.Rows, c.Columns, c.Values = c.All(), nil, nil
 		s.applied = append(s.applied, c)
 		return sdk.Changed{Rows: int64(len(c.Rows))}
 	case sdk.Upsert:
+		c.Rows, c.Columns, c.Values = c.All(), nil, nil
 		s.applied = append(s.applied, c)
 		return sdk.Changed{Rows: int64(len(c.Rows))}
 	case sdk.Once:

@@ -404,6 +404,7 @@ type OpenSinkRequest struct {
 	BlobDir       string                 `protobuf:"bytes,4,opt,name=blob_dir,json=blobDir,proto3" json:"blob_dir,omitempty"`     // attachments: <first two hex digits>/<hash>, read-only
 	BrokerId      uint32                 `protobuf:"varint,5,opt,name=broker_id,json=brokerId,proto3" json:"broker_id,omitempty"` // of Store and Cache: dial once, keep the connection
 	LogLevel      string                 `protobuf:"bytes,6,opt,name=log_level,json=logLevel,proto3" json:"log_level,omitempty"`
+	Packed        bool                   `protobuf:"varint,7,opt,name=packed,proto3" json:"packed,omitempty"` // the host takes WriteRequest.packed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -478,6 +479,13 @@ func (x *OpenSinkRequest) GetLogLevel() string {
 		return x.LogLevel
 	}
 	return ""
+}
+
+func (x *OpenSinkRequest) GetPacked() bool {
+	if x != nil {
+		return x.Packed
+	}
+	return false
 }
 
 type OpenReply struct {
@@ -1739,6 +1747,7 @@ func (x *Failure) GetChange() int32 {
 type WriteRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Changes       []*Change              `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	Packed        []byte                 `protobuf:"bytes,2,opt,name=packed,proto3" json:"packed,omitempty"` // in place of changes, where OpenSinkRequest.packed says so: the same in a form that costs less,
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1776,6 +1785,13 @@ func (*WriteRequest) Descriptor() ([]byte, []int) {
 func (x *WriteRequest) GetChanges() []*Change {
 	if x != nil {
 		return x.Changes
+	}
+	return nil
+}
+
+func (x *WriteRequest) GetPacked() []byte {
+	if x != nil {
+		return x.Packed
 	}
 	return nil
 }
@@ -2576,14 +2592,15 @@ const file_hostd_proto_rawDesc = "" +
 	"\tstate_dir\x18\x04 \x01(\tR\bstateDir\x12\x1f\n" +
 	"\vstaging_dir\x18\x05 \x01(\tR\n" +
 	"stagingDir\x12\x1b\n" +
-	"\tlog_level\x18\x06 \x01(\tR\blogLevel\"\xb3\x01\n" +
+	"\tlog_level\x18\x06 \x01(\tR\blogLevel\"\xcb\x01\n" +
 	"\x0fOpenSinkRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bsettings\x18\x02 \x01(\fR\bsettings\x12\x1b\n" +
 	"\tstate_dir\x18\x03 \x01(\tR\bstateDir\x12\x19\n" +
 	"\bblob_dir\x18\x04 \x01(\tR\ablobDir\x12\x1b\n" +
 	"\tbroker_id\x18\x05 \x01(\rR\bbrokerId\x12\x1b\n" +
-	"\tlog_level\x18\x06 \x01(\tR\blogLevel\"\v\n" +
+	"\tlog_level\x18\x06 \x01(\tR\blogLevel\x12\x16\n" +
+	"\x06packed\x18\a \x01(\bR\x06packed\"\v\n" +
 	"\tOpenReply\";\n" +
 	"\n" +
 	"CheckReply\x12-\n" +
@@ -2680,9 +2697,10 @@ const file_hostd_proto_rawDesc = "" +
 	"\aFailure\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12%\n" +
 	"\x05class\x18\x02 \x01(\x0e2\x0f.hostd.v1.ClassR\x05class\x12\x16\n" +
-	"\x06change\x18\x03 \x01(\x05R\x06change\":\n" +
+	"\x06change\x18\x03 \x01(\x05R\x06change\"R\n" +
 	"\fWriteRequest\x12*\n" +
-	"\achanges\x18\x01 \x03(\v2\x10.hostd.v1.ChangeR\achanges\"7\n" +
+	"\achanges\x18\x01 \x03(\v2\x10.hostd.v1.ChangeR\achanges\x12\x16\n" +
+	"\x06packed\x18\x02 \x01(\fR\x06packed\"7\n" +
 	"\aChanged\x12\x18\n" +
 	"\aoutcome\x18\x01 \x01(\rR\aoutcome\x12\x12\n" +
 	"\x04rows\x18\x02 \x01(\x03R\x04rows\"f\n" +
