@@ -122,9 +122,9 @@ func (c *clinic) apply(tx *sql.Tx, ch sdk.Change, changed []string, err error) (
 	var rows []sdk.Row
 	switch ch := ch.(type) {
 	case sdk.Insert:
-		table, rows = ch.Table, ch.Rows
+		table, rows = ch.Table, ch.All()
 	case sdk.Upsert:
-		table, key, rows = ch.Table, ch.Key, ch.Rows
+		table, key, rows = ch.Table, ch.Key, ch.All()
 	default:
 		return changed, fmt.Errorf("a %T inside of a Once", ch)
 	}

@@ -22,7 +22,7 @@ var (
 
 // planMapped makes the rows of a record. An error is permanent where the record is at fault, or the mapping.
 func (d *delivery) planMapped(ctx context.Context, sc *scope) (*plan, error) {
-	p := &plan{}
+	p := &plan{hash: sc.record.ContentHashHex()}
 	if n := len(d.mapping.lookups); n > 0 {
 		sc.answers = make([]answer, n)
 	}

@@ -36,20 +36,29 @@ const (
 	deleteAttachments  = "DELETE FROM attachment WHERE source = ? AND record_id = ? AND idx < ?"
 )
 
-var keyColumns = []string{"source", "record_id"}
+// Columns of the shipped tables, in the order of their values in a plan.
+var (
+	keyColumns         = []string{"source", "record_id"}
+	recordColumns      = []string{"source", "record_id", "kind", "taken_at", "received_at", "seq", "content_type", "labels", "data", "raw", "content_hash", "amends", "unassigned"}
+	examColumns        = []string{"source", "record_id", "patient_id", "patient_name", "patient_birth", "patient_sex", "device_make", "device_model", "device_serial", "taken_at", "received_at", "unassigned", "warnings", "amended_by"}
+	observationColumns = []string{"source", "record_id", "idx", "code", "eye", "method", "seq", "value_num", "value_text", "unit", "text", "flags"}
+	attachmentColumns  = []string{"source", "record_id", "idx", "name", "content_type", "size", "hash", "role"}
+)
 
 // plan is what one record changes.
 type plan struct {
 	changes []sdk.Change
-	size    int // bytes on the wire, at most
+	hash    string // the record's content hash
+	size    int    // bytes on the wire, at most
 }
 
 // subject is what a record's rows of exam, observation and attachment are about: itself, or what it amends.
 type subject struct {
-	source any // a string, boxed once for all rows
-	id     any
-	key    int   // bytes of source and id
-	past   *past // what is stored of it, where that was looked up
+	source   any // a string, boxed once for all rows
+	id       any
+	received any   // of the record, in timeForm
+	key      int   // bytes of source and id
+	past     *past // what is stored of it, where that was looked up
 }
 
 func (d *delivery) planRecord(ctx context.Context, i int) (*plan, error) {
@@ -68,8 +77,8 @@ func (d *delivery) planRecord(ctx context.Context, i int) (*plan, error) {
 	if d.mapping != nil {
 		return d.planMapped(ctx, &scope{record: r, content: body, original: root, exam: e})
 	}
-	s := subject{source: r.Source, id: root, key: len(r.Source) + len(root), past: d.past.of(r.Source, root)}
-	p := &plan{changes: make([]sdk.Change, 0, 4)}
+	s := subject{source: r.Source, id: root, received: r.Received.UTC().Format(timeForm), key: len(r.Source) + len(root), past: d.past.of(r.Source, root)}
+	p := &plan{hash: r.ContentHashHex(), changes: make([]sdk.Change, 0, 4)}
 	p.record(r, &s, body, e, d.again[i])
 	switch {
 	case e != nil && s.past.newerThan(r):
@@ -89,35 +98,39 @@ func (p *plan) record(r *sdk.Record, s *subject, c content, e *exam.Exam, again 
 	if e != nil {
 		unassigned = e.Patient.ID == "" // serve cannot see it where it moved the exam
 	}
-	row := sdk.Row{
-		"source": s.source, "record_id": r.ID, "kind": r.Kind, "taken_at": takenAt(r, e), "received_at": r.Received.UTC().Format(timeForm),
-		"seq": int64(r.Seq), "content_type": text(r.ContentType), "labels": labels(r.Labels), "data": blob(c.data), "raw": blob(c.raw),
-		"content_hash": r.ContentHashHex(), "amends": text(r.Amends), "unassigned": unassigned,
+	id, label := any(r.ID), labels(r.Labels)
+	if r.Amends == "" {
+		id = s.id
 	}
-	p.size += rowRecord + 2*len(r.Source) + 3*len(r.ID) + len(r.Kind) + len(r.ContentType) + len(row["labels"].(string)) + len(c.data) + len(c.raw) + len(r.Amends)
+	values := []any{
+		s.source, id, r.Kind, takenAt(r, e), s.received,
+		int64(r.Seq), text(r.ContentType), label, blob(c.data), blob(c.raw),
+		p.hash, text(r.Amends), unassigned,
+	}
+	p.size += rowRecord + 2*len(r.Source) + 3*len(r.ID) + len(r.Kind) + len(r.ContentType) + len(label) + len(c.data) + len(c.raw) + len(r.Amends)
 	if again {
-		p.changes = append(p.changes, sdk.Upsert{Table: tableRecord, Key: keyColumns, Rows: []sdk.Row{row}})
+		p.changes = append(p.changes, sdk.Upsert{Table: tableRecord, Key: keyColumns, Columns: recordColumns, Values: values})
 		return
 	}
-	p.changes = append(p.changes, sdk.Insert{Table: tableRecord, Rows: []sdk.Row{row}})
+	p.changes = append(p.changes, sdk.Insert{Table: tableRecord, Columns: recordColumns, Values: values})
 }
 
 // insertExam adds the exam of a new record. It is an insert, and no upsert, so that an original that comes after its
 // correction fails here and is looked at again, instead of undoing the correction.
 func (p *plan) insertExam(r *sdk.Record, s *subject, e *exam.Exam) {
-	p.changes = append(p.changes, sdk.Insert{Table: tableExam, Rows: []sdk.Row{p.exam(r, s, e)}})
+	p.changes = append(p.changes, sdk.Insert{Table: tableExam, Columns: examColumns, Values: p.exam(r, s, e)})
 	p.observations(s, e)
 }
 
 // replaceExam writes the exam over what is stored of it.
 func (p *plan) replaceExam(r *sdk.Record, s *subject, e *exam.Exam) {
 	p.changes = append(p.changes,
-		sdk.Upsert{Table: tableExam, Key: keyColumns, Rows: []sdk.Row{p.exam(r, s, e)}},
+		sdk.Upsert{Table: tableExam, Key: keyColumns, Columns: examColumns, Values: p.exam(r, s, e)},
 		sdk.Exec{SQL: deleteObservations, Args: []any{s.source, s.id}, Want: -1})
 	p.observations(s, e)
 }
 
-func (p *plan) exam(r *sdk.Record, s *subject, e *exam.Exam) sdk.Row {
+func (p *plan) exam(r *sdk.Record, s *subject, e *exam.Exam) []any {
 	amendedBy := ""
 	if r.Amends != "" {
 		amendedBy = r.ID
@@ -128,12 +141,12 @@ func (p *plan) exam(r *sdk.Record, s *subject, e *exam.Exam) sdk.Row {
 	}
 	p.size += rowExam + s.key + len(r.ID) + len(who.ID) + len(who.Name) +
 		len(e.Device.Make) + len(e.Device.Model) + len(e.Device.Serial) + len(e.TakenAt) + 32*len(e.Warnings)
-	return sdk.Row{
-		"source": s.source, "record_id": s.id,
-		"patient_id": text(who.ID), "patient_name": text(who.Name), "patient_birth": who.Birth, "patient_sex": who.Sex,
-		"device_make": text(e.Device.Make), "device_model": text(e.Device.Model), "device_serial": text(e.Device.Serial),
-		"taken_at": e.TakenAt, "received_at": r.Received.UTC().Format(timeForm), "unassigned": who.ID == "",
-		"warnings": list(e.Warnings), "amended_by": amendedBy,
+	return []any{
+		s.source, s.id,
+		text(who.ID), text(who.Name), who.Birth, who.Sex,
+		text(e.Device.Make), text(e.Device.Model), text(e.Device.Serial),
+		e.TakenAt, s.received, who.ID == "",
+		list(e.Warnings), amendedBy,
 	}
 }
 
@@ -141,21 +154,21 @@ func (p *plan) observations(s *subject, e *exam.Exam) {
 	if len(e.Observations) == 0 {
 		return
 	}
-	rows := make([]sdk.Row, len(e.Observations))
+	values := make([]any, 0, len(e.Observations)*len(observationColumns))
 	for i := range e.Observations {
 		o := &e.Observations[i]
 		var number any
 		if f, ok := o.Value.Float(); ok {
 			number = f
 		}
-		value := text(o.Value.String())
-		rows[i] = sdk.Row{
-			"source": s.source, "record_id": s.id, "idx": int64(i), "code": text(o.Code), "eye": o.Eye, "method": text(o.Method), "seq": int64(o.Seq),
-			"value_num": number, "value_text": value, "unit": text(o.Unit), "text": text(o.Text), "flags": list(o.Flags),
-		}
-		p.size += rowObservation + s.key + len(o.Code) + len(o.Method) + len(value) + len(o.Unit) + len(o.Text) + len(rows[i]["flags"].(string))
+		value, flags := text(o.Value.String()), list(o.Flags)
+		values = append(values,
+			s.source, s.id, int64(i), text(o.Code), o.Eye, text(o.Method), int64(o.Seq),
+			number, value, text(o.Unit), text(o.Text), flags,
+		)
+		p.size += rowObservation + s.key + len(o.Code) + len(o.Method) + len(value) + len(o.Unit) + len(o.Text) + len(flags)
 	}
-	p.changes = append(p.changes, sdk.Insert{Table: tableObservation, Rows: rows})
+	p.changes = append(p.changes, sdk.Insert{Table: tableObservation, Columns: observationColumns, Values: values})
 }
 
 // attachments adds the rows of attachments. Those of an amendment are added to the amended record behind all that are
@@ -167,7 +180,7 @@ func (p *plan) attachments(r *sdk.Record, s *subject, again bool) {
 	if len(r.Attachments) == 0 {
 		return
 	}
-	rows := make([]sdk.Row, len(r.Attachments))
+	values := make([]any, 0, len(r.Attachments)*len(attachmentColumns))
 	next := s.past.nextIdx()
 	for i := range r.Attachments {
 		a := &r.Attachments[i]
@@ -176,13 +189,10 @@ func (p *plan) attachments(r *sdk.Record, s *subject, again bool) {
 			id, idx = s.id, next
 			next++
 		}
-		rows[i] = sdk.Row{
-			"source": s.source, "record_id": id, "idx": idx, "name": text(a.Name), "content_type": text(a.ContentType),
-			"size": a.Size, "hash": text(a.Hash), "role": text(a.Role),
-		}
+		values = append(values, s.source, id, idx, text(a.Name), text(a.ContentType), a.Size, text(a.Hash), text(a.Role))
 		p.size += rowAttachment + len(r.ID) + s.key + len(a.Name) + len(a.ContentType) + len(a.Hash)
 	}
-	p.changes = append(p.changes, sdk.Insert{Table: tableAttachment, Rows: rows})
+	p.changes = append(p.changes, sdk.Insert{Table: tableAttachment, Columns: attachmentColumns, Values: values})
 }
 
 // takenAt is the instrument's own word where there is one, else the record's time, or NULL.

@@ -10,6 +10,8 @@ import (
 
 const (
 	maxChunk    = 12 << 20 // bytes of one Store.Write on the wire, whose cap is 16 MiB
+	aheadFirst  = 100      // records of the first of several writes of a batch, during which nothing else is stored
+	aheadRest   = 300      // of each other one, during which the next one is planned
 	maxRefusals = 8        // of a batch; from then on each record is written alone, so that the work stays linear
 )
 
@@ -25,12 +27,14 @@ type sink struct {
 	Raw        bool           `setting:"raw" default:"true" help:"with schema exams: keep the source's bytes beside the decoded form"`
 
 	env     sdk.SinkEnv
-	mapping *mapping // nil for the tables that hostd makes
+	ahead   sdk.StoreAhead // env.Store where it is one, or nil
+	mapping *mapping       // nil for the tables that hostd makes
 }
 
 // Open needs nothing of the database: where it is away, the records wait.
 func (s *sink) Open(_ context.Context, env sdk.SinkEnv) error {
 	s.env, s.mapping = env, nil
+	s.ahead, _ = env.Store.(sdk.StoreAhead)
 	if err := env.Settings.Decode(s); err != nil {
 		return err
 	}
@@ -84,7 +88,7 @@ func (s *sink) Write(ctx context.Context, records []sdk.Record) error {
 type delivery struct {
 	*sink
 	records  []sdk.Record
-	next     int              // records before it are stored or refused
+	next     int              // records before it are stored, refused or being written
 	refused  sdk.RecordErrors // for good
 	again    map[int]bool     // refused once as new ones, see planRecord
 	failures int
@@ -95,6 +99,7 @@ type delivery struct {
 type chunk struct {
 	changes []sdk.Change
 	index   []int // of the record of each change
+	start   int   // its first record
 	end     int   // the first record behind it
 	size    int   // bytes on the wire, at most
 	touched map[identity]bool
@@ -107,7 +112,7 @@ func (c *chunk) takes(h *history, r *sdk.Record) bool {
 }
 
 func (c *chunk) add(h *history, i int, r *sdk.Record, p *plan) {
-	c.changes = append(c.changes, sdk.OnceFor(r, p.changes...))
+	c.changes = append(c.changes, sdk.Once{Source: r.Source, ID: r.ID, Hash: p.hash, Seq: r.Seq, Changes: p.changes})
 	c.index = append(c.index, i)
 	c.size += p.size
 	if h.asked() {
@@ -116,40 +121,65 @@ func (c *chunk) add(h *history, i int, r *sdk.Record, p *plan) {
 	}
 }
 
+// run plans each chunk while the one before it is written, if nothing in it can rest on that. There is never more than
+// one being written, so that records are stored in their order.
 func (d *delivery) run(ctx context.Context) error {
-	for d.next < len(d.records) {
-		c, err := d.plan(ctx)
+	var before *chunk
+	var written func() ([]sdk.Changed, error)
+	for d.next < len(d.records) || before != nil {
+		var c *chunk
+		var err error
+		if before == nil || !d.past.asked() && d.next < len(d.records) {
+			c, err = d.plan(ctx)
+		}
+		if before != nil {
+			again, bad := d.settle(before, written)
+			if before = nil; bad != nil {
+				return bad
+			}
+			if again {
+				continue
+			}
+		}
 		if err != nil {
 			return err
 		}
-		if len(c.changes) > 0 {
-			if err := d.write(ctx, c); err != nil {
-				return err
-			}
+		if c == nil {
 			continue
 		}
-		d.next = c.end
+		if d.next = c.end; len(c.changes) > 0 {
+			before, written = c, d.start(ctx, c)
+		}
 	}
 	return nil
 }
 
-// write stores the chunk and goes on behind it, or finds out which of its records to refuse and stays where it is. An
-// error is one of the whole batch.
-func (d *delivery) write(ctx context.Context, c *chunk) error {
-	done, err := d.env.Store.Write(ctx, c.changes...)
+// start begins to write the chunk.
+func (d *delivery) start(ctx context.Context, c *chunk) (done func() ([]sdk.Changed, error)) {
+	if d.ahead != nil {
+		return d.ahead.Start(ctx, c.changes...)
+	}
+	answers, err := d.env.Store.Write(ctx, c.changes...)
+	return func() ([]sdk.Changed, error) { return answers, err }
+}
+
+// settle waits until the chunk is stored, or finds out which of its records to refuse and goes back to where it begins:
+// again. An error is one of the whole batch.
+func (d *delivery) settle(c *chunk, written func() ([]sdk.Changed, error)) (again bool, err error) {
+	done, err := written()
 	if err != nil {
-		return d.blame(c, err)
+		d.next = c.start
+		return true, d.blame(c, err)
 	}
 	if len(done) != len(c.changes) {
-		return sdk.WithClass(sdk.ClassUnknown, fmt.Errorf("write records: %d answers to %d changes", len(done), len(c.changes)))
+		return false, sdk.WithClass(sdk.ClassUnknown, fmt.Errorf("write records: %d answers to %d changes", len(done), len(c.changes)))
 	}
 	for i, answer := range done {
 		if answer.Outcome == sdk.Conflict {
 			d.refused[c.index[i]] = sdk.Permanent(errConflict)
 		}
 	}
-	d.next = c.end
-	return nil
+	return false, nil
 }
 
 // blame finds the record that a permanent error is about. A record has two tries, as in planRecord; only one with a
@@ -175,6 +205,20 @@ func (d *delivery) blame(c *chunk, err error) error {
 	return nil
 }
 
+// most is how many records the next chunk may have.
+func (d *delivery) most() int {
+	switch {
+	case d.failures >= maxRefusals:
+		return 1
+	case d.ahead == nil || len(d.records) <= aheadRest:
+		return len(d.records)
+	case d.next == 0:
+		return aheadFirst
+	default:
+		return aheadRest
+	}
+}
+
 // plan makes the next chunk. It ends where the next record does not fit, or rests on what this chunk is about to store.
 func (d *delivery) plan(ctx context.Context) (*chunk, error) {
 	if d.mapping == nil {
@@ -182,11 +226,8 @@ func (d *delivery) plan(ctx context.Context) (*chunk, error) {
 			return nil, err
 		}
 	}
-	most := len(d.records)
-	if d.failures >= maxRefusals {
-		most = 1
-	}
-	c := &chunk{end: d.next, touched: map[identity]bool{}}
+	most := d.most()
+	c := &chunk{start: d.next, end: d.next, touched: map[identity]bool{}}
 	for ; c.end < len(d.records) && len(c.changes) < most; c.end++ {
 		r := &d.records[c.end]
 		if d.refused[c.end] != nil {

@@ -111,12 +111,12 @@ func (m *memory) once(tx *sql.Tx, o sdk.Once) (sdk.Changed, error) {
 	for _, c := range o.Changes {
 		switch c := c.(type) {
 		case sdk.Insert:
-			err = m.rows(tx, c.Table, "", c.Rows)
+			err = m.rows(tx, c.Table, "", c.All())
 		case sdk.Upsert:
 			if got := strings.Join(c.Key, ", "); got != keys[c.Table] {
 				m.t.Errorf("upsert of %s has the key %s, want %s", c.Table, got, keys[c.Table])
 			}
-			err = m.rows(tx, c.Table, " OR REPLACE", c.Rows)
+			err = m.rows(tx, c.Table, " OR REPLACE", c.All())
 		case sdk.Exec:
 			_, err = tx.Exec(c.SQL, c.Args...)
 		default:
