@@ -78,6 +78,9 @@ func (w *worker) transact(ctx context.Context, jobs []*job, answers []answer) er
 
 // together applies each call behind a savepoint and commits once.
 func (w *worker) together(ctx context.Context, jobs []*job, answers []answer) error {
+	if len(jobs) == 1 {
+		return w.sole(ctx, jobs[0].call, &answers[0])
+	}
 	s := w.session
 	if err := w.begin(ctx, narrow); err != nil {
 		return err
@@ -103,6 +106,37 @@ func (w *worker) together(ctx context.Context, jobs []*job, answers []answer) er
 	}
 	w.pool.guard.wrote(done)
 	return nil
+}
+
+// sole applies a call that has the transaction to itself. It needs no savepoint, for which SQLite would keep a copy of
+// every page that the call changes, most of them in a file. After a permanent error it is applied again, change by
+// change, as in isolated.
+func (w *worker) sole(ctx context.Context, c *call, a *answer) error {
+	s := w.session
+	for how := merged; ; how = apart {
+		if err := w.begin(ctx, narrow); err != nil {
+			return err
+		}
+		out, err := s.apply(ctx, c, how)
+		if err == nil {
+			if err := s.do(ctx, "COMMIT"); err != nil {
+				return uncertain(err)
+			}
+			a.out = out
+			w.pool.guard.wrote(1)
+			return nil
+		}
+		if !permanent(err) {
+			return ungrouped(err)
+		}
+		if undo := s.do(ctx, s.dialect.rollback); undo != nil {
+			w.renew(ctx) // the error has undone the transaction itself
+		}
+		if how == apart || !c.merge {
+			a.err = err
+			return nil
+		}
+	}
 }
 
 // isolated applies one call behind a savepoint. Merged statements do not tell which change failed, so after a permanent
