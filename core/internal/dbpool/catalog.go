@@ -327,20 +327,21 @@ func (d *dialect) either(ctx context.Context, reading, closing error) error {
 	return d.clean(ctx, "close rows", closing, "")
 }
 
-// fit gives the values of the rows the forms of their columns, in place. It may be done again.
-func (d *dialect) fit(sh *shape, args []any) error {
+// fitted gives the values of the rows in the forms of their columns.
+func (d *dialect) fitted(sh *shape, args []any) ([]any, error) {
 	if d.fits == nil {
-		return nil
+		return args, nil
 	}
+	out := make([]any, len(args))
 	for at := range args {
 		c := sh.columns[at%len(sh.columns)]
 		v, err := d.fits(c, args[at])
 		if err != nil {
-			return refused("write to %s: column %s: %v", sh.name, c.name, err)
+			return nil, refused("write to %s: column %s: %v", sh.name, c.name, err)
 		}
-		args[at] = v
+		out[at] = v
 	}
-	return nil
+	return out, nil
 }
 
 // nearest is a hint at the known name that is most like the one given, or nothing where none is like it.

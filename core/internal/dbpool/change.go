@@ -34,7 +34,7 @@ type rowSet struct {
 	columns []string
 	key     []string
 	n       int
-	args    []any // row by row, in the order of columns
+	args    []any // row by row, in the order of columns; they may be the sink's own and are never changed
 }
 
 type execution struct {
@@ -165,12 +165,18 @@ func (set *rowSet) flat(values []any) error {
 	case len(values)%width != 0:
 		return refused("write to %s: %d values in %d columns", set.table, len(values), width)
 	}
-	set.n = len(values) / width
-	set.args = make([]any, len(values))
+	set.n, set.args = len(values)/width, values
+	own := false // args are a copy
 	for i, v := range values {
-		stored, err := toStored(v)
+		stored, other, err := storedAs(v)
 		if err != nil {
 			return refused("write to %s: column %s: %v", set.table, set.columns[i%width], err)
+		}
+		if !other {
+			continue
+		}
+		if !own {
+			set.args, own = slices.Clone(values), true
 		}
 		set.args[i] = stored
 	}

@@ -23,6 +23,7 @@ type session struct {
 	known   *catalog
 	version int64                // of the catalog that known is of, where the database tells it
 	stmts   map[string]*sql.Stmt // prepared on conn, where it is kept
+	rows    rowStmts             // the same, of statements for rows
 }
 
 func newSession(d *dialect, known *catalog) *session {
@@ -52,7 +53,7 @@ func (s *session) close() error {
 	if s.conn == nil {
 		return nil
 	}
-	err := s.conn.Close()
+	err := errors.Join(s.rows.close(s.conn), s.conn.Close())
 	s.conn, s.link = nil, nil
 	return err
 }
@@ -69,6 +70,7 @@ func (s *session) drop(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, undoTime)
 		defer cancel()
 		_, undo = s.conn.ExecContext(ctx, s.dialect.rollback)
+		undo = errors.Join(undo, s.rows.close(s.conn))
 	}
 	err := discard(s.conn, undo)
 	s.conn, s.link = nil, nil
@@ -164,12 +166,21 @@ func (s *session) stmt(ctx context.Context, text string) (*sql.Stmt, error) {
 func (s *session) insert(ctx context.Context, sh *shape, args []any, n, most int) error {
 	for n > 0 {
 		text, params, took := s.dialect.insert(sh, args, min(n, most))
-		if _, err := s.exec(ctx, text, params...); err != nil {
+		if err := s.send(ctx, text, params); err != nil {
 			return s.dialect.clean(ctx, sh.title(), err, text)
 		}
 		args, n = args[took*len(sh.columns):], n-took
 	}
 	return nil
+}
+
+// send runs a statement for rows.
+func (s *session) send(ctx context.Context, text string, args []any) error {
+	if s.dialect.served {
+		_, err := s.conn.ExecContext(ctx, text, args...)
+		return err
+	}
+	return s.rows.exec(ctx, s.conn, text, args)
 }
 
 func (sh *shape) title() string {

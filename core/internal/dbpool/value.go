@@ -10,23 +10,29 @@ import (
 // toStored gives a value the form in which the driver gets it: a time becomes text, see timeForm; a bool becomes 1 or
 // 0 in SQLite, which has no type for it. The error names the type, never the value.
 func toStored(v any) (any, error) {
-	switch v := v.(type) {
+	stored, _, err := storedAs(v)
+	return stored, err
+}
+
+// storedAs is toStored, and says whether the form is another one.
+func storedAs(in any) (stored any, other bool, err error) {
+	switch v := in.(type) {
 	case nil, bool, int64, string, []byte:
-		return v, nil
+		return in, false, nil
 	case int:
-		return int64(v), nil
+		return int64(v), true, nil
 	case float64:
 		if math.IsNaN(v) {
-			return nil, errors.New("not a number (NaN) cannot be stored; use nil for a value that is missing")
+			return nil, false, errors.New("not a number (NaN) cannot be stored; use nil for a value that is missing")
 		}
-		return v, nil
+		return in, false, nil
 	case time.Time:
 		if y := v.UTC().Year(); y < 0 || y > 9999 {
-			return nil, errors.New("a time outside the years 0 to 9999 cannot be stored")
+			return nil, false, errors.New("a time outside the years 0 to 9999 cannot be stored")
 		}
-		return formatTime(v), nil
+		return formatTime(v), true, nil
 	default:
-		return nil, fmt.Errorf("a value of type %T cannot be stored; use nil, bool, int, int64, float64, string, []byte or time.Time", v)
+		return nil, false, fmt.Errorf("a value of type %T cannot be stored; use nil, bool, int, int64, float64, string, []byte or time.Time", in)
 	}
 }
 

@@ -303,6 +303,40 @@ func TestRowsAsValues(t *testing.T) {
 	})
 }
 
+// TestManyForms writes rows of more forms than are kept prepared, and of each twice.
+func TestManyForms(t *testing.T) {
+	s := running(t, dbpool.Options{}).Store("emr")
+	const columns = 9
+	var defs, all []string
+	for i := range columns {
+		all = append(all, fmt.Sprint("c", i))
+		defs = append(defs, fmt.Sprintf("c%d INTEGER", i))
+	}
+	mustWrite(t, s, sdk.Exec{SQL: "CREATE TABLE wide (" + strings.Join(defs, ", ") + ")", Want: -1})
+	const forms = 1<<columns - 1
+	for range 2 {
+		var changes []sdk.Change
+		for form := 1; form <= forms; form++ {
+			in := sdk.Insert{Table: "wide"}
+			for i, c := range all {
+				if form&(1<<i) != 0 {
+					in.Columns, in.Values = append(in.Columns, c), append(in.Values, int64(1<<i))
+				}
+			}
+			changes = append(changes, in)
+		}
+		mustWrite(t, s, changes...)
+	}
+	sum := "coalesce(c0, 0)"
+	for _, c := range all[1:] {
+		sum += " + coalesce(" + c + ", 0)"
+	}
+	rows := query(t, s, "SELECT count(*), count(DISTINCT "+sum+"), min("+sum+"), max("+sum+") FROM wide")
+	if got, want := fmt.Sprint(rows), fmt.Sprintf("[[%d %d 1 %d]]", 2*forms, forms, forms); got != want {
+		t.Errorf("rows, sums, least and most are %s, want %s", got, want)
+	}
+}
+
 // TestMergedIsAsWritten compares merged calls with the same changes written one by one, where order can be seen.
 func TestMergedIsAsWritten(t *testing.T) {
 	each(t, func(t *testing.T, d *database) {
