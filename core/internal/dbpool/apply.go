@@ -110,21 +110,20 @@ func (r *run) write(ctx context.Context, set *rowSet) error {
 	if err != nil {
 		return err
 	}
-	args, err := r.dialect.fitted(sh, set.args)
-	if err != nil {
+	if err := r.dialect.fit(sh, set); err != nil {
 		return err
 	}
 	if !r.merge || !sh.plain {
 		if err := r.flush(ctx); err != nil {
 			return err
 		}
-		return r.insert(ctx, sh, args, set.n, r.most)
+		return r.insert(ctx, sh, set.args, set.n, r.most)
 	}
 	b, err := r.batch(ctx, sh)
 	if err != nil {
 		return err
 	}
-	b.args = append(b.args, args...)
+	b.args = append(b.args, set.args...)
 	b.rows += set.n
 	if whole := b.rows - b.rows%r.dialect.rows; whole > 0 {
 		if err := r.insert(ctx, sh, b.args, whole, r.most); err != nil {

@@ -327,21 +327,21 @@ func (d *dialect) either(ctx context.Context, reading, closing error) error {
 	return d.clean(ctx, "close rows", closing, "")
 }
 
-// fitted gives the values of the rows in the forms of their columns.
-func (d *dialect) fitted(sh *shape, args []any) ([]any, error) {
+// fit gives the values of the rows the forms of their columns. It may be done again.
+func (d *dialect) fit(sh *shape, set *rowSet) error {
 	if d.fits == nil {
-		return args, nil
+		return nil
 	}
-	out := make([]any, len(args))
-	for at := range args {
+	set.detach()
+	for at := range set.args {
 		c := sh.columns[at%len(sh.columns)]
-		v, err := d.fits(c, args[at])
+		v, err := d.fits(c, set.args[at])
 		if err != nil {
-			return nil, refused("write to %s: column %s: %v", sh.name, c.name, err)
+			return refused("write to %s: column %s: %v", sh.name, c.name, err)
 		}
-		out[at] = v
+		set.args[at] = v
 	}
-	return out, nil
+	return nil
 }
 
 // nearest is a hint at the known name that is most like the one given, or nothing where none is like it.

@@ -34,7 +34,15 @@ type rowSet struct {
 	columns []string
 	key     []string
 	n       int
-	args    []any // row by row, in the order of columns; they may be the sink's own and are never changed
+	args    []any // row by row, in the order of columns
+	lent    bool  // args are the sink's own and must not be changed
+}
+
+// detach makes args the set's own.
+func (set *rowSet) detach() {
+	if set.lent {
+		set.args, set.lent = slices.Clone(set.args), false
+	}
 }
 
 type execution struct {
@@ -165,20 +173,16 @@ func (set *rowSet) flat(values []any) error {
 	case len(values)%width != 0:
 		return refused("write to %s: %d values in %d columns", set.table, len(values), width)
 	}
-	set.n, set.args = len(values)/width, values
-	own := false // args are a copy
+	set.n, set.args, set.lent = len(values)/width, values, true
 	for i, v := range values {
 		stored, other, err := storedAs(v)
 		if err != nil {
 			return refused("write to %s: column %s: %v", set.table, set.columns[i%width], err)
 		}
-		if !other {
-			continue
+		if other {
+			set.detach()
+			set.args[i] = stored
 		}
-		if !own {
-			set.args, own = slices.Clone(values), true
-		}
-		set.args[i] = stored
 	}
 	return nil
 }
