@@ -141,6 +141,23 @@ func (v *Value) UnmarshalJSON(data []byte) error {
 // Decode reads what Encode made, in any order of keys; unknown keys are skipped. An error is one that trying again
 // cannot cure (a sink marks it sdk.Permanent), and names the place but never a value of the input.
 func Decode(data []byte) (*Exam, error) {
+	if !utf8.Valid(data) {
+		return nil, errors.New("decode exam: not UTF-8")
+	}
+	e, own := decodeOwn(string(data))
+	if !own {
+		var err error
+		if e, err = decodeAny(data); err != nil {
+			return nil, fmt.Errorf("decode exam: %w", err)
+		}
+	}
+	if err := Validate(e); err != nil {
+		return nil, fmt.Errorf("decode exam: %w", err)
+	}
+	return e, nil
+}
+
+func decodeAny(data []byte) (*Exam, error) {
 	var in struct {
 		Patient      *Patient       `json:"patient"`
 		Device       *Device        `json:"device"`
@@ -148,11 +165,8 @@ func Decode(data []byte) (*Exam, error) {
 		Observations *[]Observation `json:"observations"`
 		Warnings     []string       `json:"warnings"`
 	}
-	if !utf8.Valid(data) {
-		return nil, errors.New("decode exam: not UTF-8")
-	}
 	if err := json.Unmarshal(data, &in); err != nil {
-		return nil, fmt.Errorf("decode exam: %w", plainError(err))
+		return nil, plainError(err)
 	}
 	for _, key := range []struct {
 		name    string
@@ -164,14 +178,10 @@ func Decode(data []byte) (*Exam, error) {
 		{"observations", in.Observations == nil},
 	} {
 		if key.missing {
-			return nil, fmt.Errorf("decode exam: %s is missing", key.name)
+			return nil, fmt.Errorf("%s is missing", key.name)
 		}
 	}
-	e := &Exam{Patient: *in.Patient, Device: *in.Device, TakenAt: *in.TakenAt, Observations: *in.Observations, Warnings: in.Warnings}
-	if err := Validate(e); err != nil {
-		return nil, fmt.Errorf("decode exam: %w", err)
-	}
-	return e, nil
+	return &Exam{Patient: *in.Patient, Device: *in.Device, TakenAt: *in.TakenAt, Observations: *in.Observations, Warnings: in.Warnings}, nil
 }
 
 // PatientID is the patient's id of what Encode made, without decoding or checking the rest of it; empty where the exam
