@@ -3,11 +3,13 @@ package wire
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -275,4 +277,17 @@ func countValues(changes []sdk.Change) (n int) {
 func (r *requests) Write(_ context.Context, in *pb.WriteRequest) (*pb.WriteReply, error) {
 	r.last = in
 	return &pb.WriteReply{Changed: make([]*pb.Changed, 1)}, nil
+}
+
+// TestUnpackTakesNoMemoryForWhatIsNotThere has a message that says how much follows, and is empty behind that.
+func TestUnpackTakesNoMemoryForWhatIsNotThere(t *testing.T) {
+	const size = 1 << 20
+	in := append(binary.AppendUvarint(nil, size-8), make([]byte, size-8)...)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := unpack(in)
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; !errors.Is(err, ErrMessage) || took > size {
+		t.Errorf("%d bytes for changes that are not there: %v", took, err)
+	}
 }
