@@ -209,7 +209,12 @@ func (r *Reader) Query(ctx context.Context, q sdk.Query) (sdk.Result, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	return r.dialect.readAll(ctx, cancel, r.db, st, args, q.MaxRows)
+	conn, err := r.db.Conn(ctx)
+	if err != nil {
+		return sdk.Result{}, r.dialect.clean(ctx, "connect", err, "")
+	}
+	res, err := r.dialect.ask(ctx, cancel, conn, nil, st, args, q.MaxRows)
+	return res, r.dialect.either(ctx, err, conn.Close())
 }
 
 // Write is sdk.Store's: it refuses.

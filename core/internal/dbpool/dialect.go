@@ -53,6 +53,8 @@ type dialect struct {
 	// bars is the first word for which a statement, or a query if it is for reading, must not be run, or "". nil is none.
 	bars    func(st *statement, reading bool) string
 	recalls []string // words of functions that tell what the last statement did
+
+	known statements
 }
 
 // access is what a connection may do.

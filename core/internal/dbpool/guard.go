@@ -25,11 +25,10 @@ type guard struct {
 	allow   func() error // why nothing can be sent now; asked with mu held
 
 	mu      sync.Mutex
-	freed   [2]*sync.Cond // on mu: a lease of the lane may have become possible, or the guard stopped
 	lines   map[string]*line
 	leases  map[*lease]struct{} // guarded by mu
 	sinks   int                 // guarded by mu: holders that asked for a Store
-	idle    [2]int              // guarded by mu: workers that wait, by lane
+	idle    [2][]chan *lease    // guarded by mu: workers that wait, by lane; the one that came last is served first
 	waiting [2]int              // guarded by mu: requests that wait, by lane
 	served  uint64              // guarded by mu: counts requests served, to order the holders
 	stopped bool                // guarded by mu
@@ -66,10 +65,10 @@ type job struct {
 	statement string
 	rows      int
 	since     time.Time
-	crowded   bool                        // no place was free when it came
-	run       func(l *lease) (any, error) // a read
-	stop      context.CancelFunc          // ends run early
-	call      *call                       // a write
+	begun     bool                         // guarded by guard.mu: it has left its line for a lease
+	crowded   bool                         // no place was free when it came
+	run       func(w *worker) (any, error) // a read
+	call      *call                        // a write
 
 	done chan struct{} // closed when out and err are set
 	out  any
@@ -88,9 +87,7 @@ type lease struct {
 }
 
 func newGuard(places, perSink int, allow func() error) *guard {
-	g := &guard{places: places, perSink: perSink, allow: allow, lines: map[string]*line{}, leases: map[*lease]struct{}{}, ended: make(chan struct{})}
-	g.freed = [2]*sync.Cond{sync.NewCond(&g.mu), sync.NewCond(&g.mu)}
-	return g
+	return &guard{places: places, perSink: perSink, allow: allow, lines: map[string]*line{}, leases: map[*lease]struct{}{}, ended: make(chan struct{})}
 }
 
 // join makes a sink known.
@@ -122,23 +119,24 @@ func (g *guard) do(ctx context.Context, j *job, acquire time.Duration) (any, err
 	if err := g.push(ctx, j); err != nil {
 		return nil, err
 	}
-	timer := time.NewTimer(acquire)
-	defer timer.Stop()
-	select {
-	case <-j.done:
-		return j.out, j.err
-	case <-ctx.Done():
-		return g.leave(ctx, j)
-	case <-timer.C:
+	var late <-chan time.Time // never, where it has begun
+	if j.crowded {
+		timer := time.NewTimer(acquire)
+		defer timer.Stop()
+		late = timer.C
 	}
-	if g.withdraw(j) {
-		return nil, g.busy(j, acquire)
-	}
-	select {
-	case <-j.done:
-		return j.out, j.err
-	case <-ctx.Done():
-		return g.leave(ctx, j)
+	for {
+		select {
+		case <-j.done:
+			return j.out, j.err
+		case <-ctx.Done():
+			return g.leave(ctx, j)
+		case <-late:
+			if g.withdraw(j) {
+				return nil, g.busy(j, acquire)
+			}
+			late = nil
+		}
 	}
 }
 
@@ -174,11 +172,23 @@ func (g *guard) push(ctx context.Context, j *job) error {
 	if err := g.allow(); err != nil {
 		return fmt.Errorf("%s: %w", j.statement, err)
 	}
-	j.crowded = g.waiting[j.lane] >= g.idle[j.lane]
 	j.line.jobs[j.lane] = append(j.line.jobs[j.lane], j)
 	g.waiting[j.lane]++
-	g.freed[j.lane].Signal()
+	g.deal(j.lane)
+	j.crowded = !j.begun
 	return nil
+}
+
+// deal gives what may begin to a worker that waits, if there are both; g.mu is held.
+func (g *guard) deal(k lane) {
+	last := len(g.idle[k]) - 1
+	if last < 0 {
+		return
+	}
+	if l := g.lease(k); l != nil {
+		g.idle[k][last] <- l
+		g.idle[k] = g.idle[k][:last]
+	}
 }
 
 // withdraw takes a job that has not begun out of its line, so that no place is ever given to a caller who left.
@@ -213,30 +223,46 @@ func (g *guard) busy(j *job, acquire time.Duration) error {
 	return sdk.WithClass(sdk.ClassBusy, fmt.Errorf("%s: waited %s; held by %s: %w", j.statement, acquire, who, ErrBusy))
 }
 
-// take waits for the next request, or group of writes, and makes it a lease. It returns nil when the guard has stopped and
-// nothing waits any more.
-func (g *guard) take(k lane) *lease {
+// take waits for the next lease, on the worker's own channel, which has room for one. It returns nil when the guard has
+// stopped, and nothing waits any more.
+func (g *guard) take(k lane, turn chan *lease) *lease {
+	g.next(k, turn)
+	return <-turn
+}
+
+// next has the next lease sent, now or when there is one.
+func (g *guard) next(k lane, turn chan *lease) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for !g.stopped {
-		if jobs := g.pick(k); len(jobs) > 0 {
-			l := &lease{jobs: jobs, since: time.Now()}
-			g.leases[l] = struct{}{}
-			return l
-		}
-		g.idle[k]++
-		g.freed[k].Wait()
-		g.idle[k]--
+	if g.stopped {
+		g.end()
+		turn <- nil
+	} else if l := g.lease(k); l != nil {
+		turn <- l
+	} else {
+		g.idle[k] = append(g.idle[k], turn)
 	}
-	g.end()
-	return nil
+}
+
+// lease makes one of what waits, or is nil; g.mu is held.
+func (g *guard) lease(k lane) *lease {
+	if g.waiting[k] == 0 {
+		return nil
+	}
+	jobs := g.pick(k)
+	if len(jobs) == 0 {
+		return nil
+	}
+	l := &lease{jobs: jobs, since: time.Now()}
+	g.leases[l] = struct{}{}
+	return l
 }
 
 // pick takes the jobs of the next lease from their lines; g.mu is held.
 func (g *guard) pick(k lane) (jobs []*job) {
 	rows := 0
 	for {
-		l := g.next(k)
+		l := g.first(k)
 		if l == nil || len(jobs) > 0 && rows+l.jobs[k][0].rows > maxGroup {
 			return jobs
 		}
@@ -246,6 +272,7 @@ func (g *guard) pick(k lane) (jobs []*job) {
 		g.served++
 		l.served = g.served
 		g.waiting[k]--
+		j.begun = true
 		g.countWait(j)
 		jobs, rows = append(jobs, j), rows+j.rows
 		if k == wide {
@@ -254,8 +281,8 @@ func (g *guard) pick(k lane) (jobs []*job) {
 	}
 }
 
-// next is the line whose turn it is; g.mu is held.
-func (g *guard) next(k lane) (best *line) {
+// first is the line whose turn it is; g.mu is held.
+func (g *guard) first(k lane) (best *line) {
 	limit := g.perSink
 	if g.sinks < 2 {
 		limit = g.places
@@ -334,8 +361,13 @@ func (g *guard) stop() {
 			g.waiting[k] = 0
 		}
 	}
-	g.freed[wide].Broadcast()
-	g.freed[narrow].Broadcast()
+	for k := range g.idle {
+		for _, turn := range g.idle[k] {
+			turn <- nil
+			g.workers--
+		}
+		g.idle[k] = nil
+	}
 	if g.workers == 0 {
 		close(g.ended)
 	}

@@ -1,10 +1,14 @@
 package dbpool
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/hostd/hostd/core/sdk"
@@ -106,91 +110,119 @@ func (n none) Brief() ([]byte, time.Duration) { return n.raw, n.ttl }
 
 // read takes a lease for one query.
 func (s *store) read(ctx context.Context, st *statement, args []any, most int) (sdk.Result, error) {
-	p := s.pool
-	j := &job{line: s.line, lane: wide, statement: st.print}
-	opCtx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	j.stop = cancel
-	j.run = func(l *lease) (out any, err error) {
-		ctx, cancel := context.WithTimeout(opCtx, p.opt.OperationTimeout)
+	j := &job{line: s.line, lane: wide, statement: st.print, run: func(w *worker) (any, error) {
+		ctx, cancel := context.WithTimeout(ctx, w.pool.opt.OperationTimeout)
 		defer cancel()
-		ask := func() error {
-			return p.reading(ctx, l, func(db asker) (err error) {
-				out, err = p.dialect.readAll(ctx, cancel, db, st, args, most)
-				return err
-			})
-		}
-		if err = p.again(ctx, ask); broke(err, l.last) {
-			l.last.tell(err)
-			err = ask()
-		}
-		return out, err
-	}
-	out, err := p.guard.do(ctx, j, p.opt.AcquireTimeout)
+		w.pool.guard.mayCancel(w.lease, cancel)
+		return w.ask(ctx, cancel, st, args, most)
+	}}
+	out, err := s.pool.guard.do(ctx, j, s.pool.opt.AcquireTimeout)
 	if err != nil {
 		return sdk.Result{}, err
 	}
 	return out.(sdk.Result), nil
 }
 
-// reading gives use what it can ask: a connection that the lease has, where there is a server.
-func (p *Pool) reading(ctx context.Context, l *lease, use func(asker) error) error {
-	if !p.dialect.served {
-		return use(p.handleOf(wide))
+// ask runs the query, and after a conflict, or on a connection that was dead before, runs it again.
+func (w *worker) ask(ctx context.Context, stop context.CancelFunc, st *statement, args []any, most int) (res sdk.Result, err error) {
+	ask := func() (err error) {
+		res, err = w.once(ctx, stop, st, args, most)
+		return err
 	}
-	return p.lend(ctx, l, func(conn *sql.Conn) error { return use(conn) })
+	if err = w.pool.again(ctx, ask); broke(err, w.lease.last) {
+		w.lease.last.tell(err)
+		err = ask()
+	}
+	return res, err
 }
 
-// asker is a *sql.DB or a *sql.Conn.
-type asker interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+// once runs it on a connection that is lent, or on the worker's own, where that is kept.
+func (w *worker) once(ctx context.Context, stop context.CancelFunc, st *statement, args []any, most int) (res sdk.Result, err error) {
+	d, s := w.pool.dialect, w.session
+	if d.served {
+		err = w.pool.lend(ctx, w.lease, func(conn *sql.Conn) error {
+			res, err = d.ask(ctx, stop, conn, nil, st, args, most)
+			return err
+		})
+		return res, err
+	}
+	if err := w.keep(ctx); err != nil {
+		return res, err
+	}
+	kept := s.kept
+	if len(st.text) > maxKeptText {
+		kept = nil
+	}
+	return d.ask(ctx, stop, s.conn, kept, st, args, most)
 }
 
-// readAll runs the query and reads its answer to the end, or ends ctx by stop.
-func (d *dialect) readAll(ctx context.Context, stop context.CancelFunc, db asker, st *statement, args []any, most int) (res sdk.Result, err error) {
-	rows, err := db.QueryContext(ctx, st.text, args...)
-	if err != nil {
-		return res, d.asked(ctx, st, err)
+// keep makes sure that the worker has a connection, of the newest handle.
+func (w *worker) keep(ctx context.Context) (err error) {
+	s, db := w.session, w.pool.handleOf(wide)
+	if s.conn != nil && s.db == db {
+		return nil
 	}
-	defer func() { err = d.either(ctx, err, rows.Close()) }()
-	if res.Columns, err = rows.Columns(); err != nil {
-		return res, d.asked(ctx, st, err)
+	if err := s.close(); err != nil {
+		return w.pool.dialect.clean(ctx, "close", err, "")
 	}
-	show, err := d.shows(rows)
-	if err != nil {
-		return res, d.asked(ctx, st, err)
-	}
+	s.conn, _, err = w.pool.take(ctx, wide, w.lease)
+	s.db = db
+	return err
+}
+
+// ask runs a query and reads its answer to the end, or ends ctx by stop. It has the driver do so: database/sql gives
+// rows that are handed on a goroutine that waits for the end of ctx, and the driver has one of its own. Where kept is
+// not nil, the statement stays prepared in it.
+func (d *dialect) ask(ctx context.Context, stop context.CancelFunc, conn *sql.Conn, kept prepared, st *statement, args []any, most int) (res sdk.Result, err error) {
+	err = conn.Raw(func(conn any) error {
+		return kept.query(ctx, conn, st.text, args, func(rows driver.Rows) (err error) {
+			if res, err = d.readAll(ctx, rows, st, most); err != nil {
+				stop() // else the end of rows reads the rest
+			}
+			return err
+		})
+	})
+	return res, d.asked(ctx, st, err)
+}
+
+// readAll reads an answer row by row.
+func (d *dialect) readAll(ctx context.Context, rows driver.Rows, st *statement, most int) (sdk.Result, error) {
+	res := sdk.Result{Columns: rows.Columns()}
+	show := d.shows(rows)
+	into := make([]driver.Value, len(res.Columns))
 	size := 0
-	into := make([]any, len(res.Columns))
-	for rows.Next() {
+	for {
+		if err := cmp.Or(ctx.Err(), rows.Next(into)); err == io.EOF { //nolint:errorlint // a driver gives it as it is
+			return res, nil
+		} else if err != nil {
+			return res, err
+		}
 		row := make([]any, len(into))
-		for i := range row {
-			into[i] = &row[i]
-		}
-		if err := rows.Scan(into...); err != nil {
-			return res, d.asked(ctx, st, err)
-		}
-		for i, v := range row {
+		for i, v := range into {
 			size += sizeOf(v)
 			row[i] = show(i, v)
 		}
 		if len(res.Rows) == most || size > mostBytes {
-			stop() // else Close reads the rest
 			return res, sdk.Permanent(fmt.Errorf("%s: more than %d rows or %d MiB; ask for less, or raise MaxRows up to %d: %w",
 				st.print, most, mostBytes>>20, mostRows, ErrTooMuch))
 		}
 		res.Rows = append(res.Rows, row)
 	}
-	return res, d.asked(ctx, st, rows.Err())
 }
 
-// shows gives a function for the form of the values of a column: a time is in UTC, and what else the dialect says.
-func (d *dialect) shows(rows *sql.Rows) (func(i int, v any) any, error) {
-	if d.shown == nil {
-		return func(_ int, v any) any { return inUTC(v) }, nil
+// shows gives a function for the form of the values of a column: bytes are not the driver's, a time is in UTC, and what
+// else the dialect says.
+func (d *dialect) shows(rows driver.Rows) func(i int, v any) any {
+	types, ok := rows.(driver.RowsColumnTypeDatabaseTypeName)
+	return func(i int, v any) any {
+		if b, ok := v.([]byte); ok {
+			v = bytes.Clone(b)
+		}
+		if d.shown != nil && ok {
+			v = d.shown(types.ColumnTypeDatabaseTypeName(i), v)
+		}
+		return inUTC(v)
 	}
-	types, err := rows.ColumnTypes()
-	return func(i int, v any) any { return inUTC(d.shown(types[i].DatabaseTypeName(), v)) }, err
 }
 
 func inUTC(v any) any {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -205,6 +206,30 @@ func TestAnOlderDatabaseIsBroughtForward(t *testing.T) {
 			t.Errorf("a database of a newer hostd: %v", err)
 		}
 	})
+}
+
+// A reader keeps queries prepared; what it answers is the table as it is now.
+func TestAQueryThatIsKeptSeesThatItsTableChanged(t *testing.T) {
+	p := clinic(t, dbpool.Options{MaxOpen: 2})
+	s := p.Store("emr")
+	const all = "SELECT * FROM ward"
+	mustWrite(t, s, sdk.Insert{Table: "ward", Rows: []sdk.Row{{"name": "east"}}})
+	for _, c := range []struct {
+		change string
+		want   []any
+	}{
+		{"DELETE FROM bed", []any{"east"}},
+		{"ALTER TABLE ward ADD COLUMN floor INTEGER DEFAULT 3", []any{"east", int64(3)}},
+		{"ALTER TABLE ward DROP COLUMN floor", []any{"east"}},
+		{"CREATE INDEX ward_name ON ward (name)", []any{"east"}},
+	} {
+		mustWrite(t, s, sdk.Exec{SQL: c.change, Want: -1})
+		for range 2 {
+			if got := query(t, s, all); len(got) != 1 || !slices.Equal(got[0], c.want) {
+				t.Errorf("after %s: %v, want %v", c.change, got, c.want)
+			}
+		}
+	}
 }
 
 func TestOpenSaysWhatToCheck(t *testing.T) {

@@ -10,24 +10,26 @@ import (
 )
 
 const (
-	maxKept  = 256 // statements, shapes and tables that a session keeps of each
-	undoTime = 5 * time.Second
+	maxKept     = 256  // statements, shapes and tables that a session keeps of each
+	maxKeptText = 4096 // bytes of a sink's statement that is kept
+	undoTime    = 5 * time.Second
 )
 
-// session is what a worker writes through: a connection, and what it learnt of the database. It belongs to the worker's
-// goroutine.
+// session is what a worker has of the database: a connection, and what it learnt. It belongs to the worker's goroutine.
 type session struct {
 	dialect *dialect
 	conn    *sql.Conn // nil between leases where the database is served: the handle looks after it then
 	link    *link     // of conn, where the database is served
+	db      *sql.DB   // that conn is of, where it is kept to read
 	known   *catalog
 	version int64                // of the catalog that known is of, where the database tells it
-	stmts   map[string]*sql.Stmt // prepared on conn, where it is kept
-	rows    rowStmts             // the same, of statements for rows
+	stmts   map[string]*sql.Stmt // prepared on conn, where it is kept to write
+	kept    prepared             // the same past database/sql: queries, and statements for rows
+	args    []driver.NamedValue  // of the latter; empty between statements, so that no row is kept
 }
 
 func newSession(d *dialect, known *catalog) *session {
-	return &session{dialect: d, known: known, version: -1, stmts: map[string]*sql.Stmt{}}
+	return &session{dialect: d, known: known, version: -1, stmts: map[string]*sql.Stmt{}, kept: prepared{}}
 }
 
 // open makes sure that there is a connection, and starts a transaction on it.
@@ -53,7 +55,7 @@ func (s *session) close() error {
 	if s.conn == nil {
 		return nil
 	}
-	err := errors.Join(s.rows.close(s.conn), s.conn.Close())
+	err := errors.Join(s.kept.end(s.conn), s.conn.Close())
 	s.conn, s.link = nil, nil
 	return err
 }
@@ -70,17 +72,16 @@ func (s *session) drop(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, undoTime)
 		defer cancel()
 		_, undo = s.conn.ExecContext(ctx, s.dialect.rollback)
-		undo = errors.Join(undo, s.rows.close(s.conn))
 	}
-	err := discard(s.conn, undo)
+	err := discard(s.conn, errors.Join(undo, s.kept.end(s.conn)))
 	s.conn, s.link = nil, nil
 	return err
 }
 
-// discard has the connection closed: one that a driver calls bad is, and its transaction is undone by that.
+// discard has the connection closed, if it is not: one that a driver calls bad is, and its transaction is undone by that.
 func discard(conn *sql.Conn, undo error) error {
 	err := conn.Raw(func(any) error { return errors.Join(driver.ErrBadConn, undo) })
-	if errors.Is(err, driver.ErrBadConn) {
+	if errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) {
 		return nil
 	}
 	return errors.Join(err, conn.Close())
@@ -180,7 +181,23 @@ func (s *session) send(ctx context.Context, text string, args []any) error {
 		_, err := s.conn.ExecContext(ctx, text, args...)
 		return err
 	}
-	return s.rows.exec(ctx, s.conn, text, args)
+	return s.conn.Raw(func(c any) error { return s.rows(ctx, c, text, args) })
+}
+
+// rows runs a statement for rows past database/sql, which would check every value once more, and make a new list of them
+// for every statement. Each value is of a type that drivers take.
+func (s *session) rows(ctx context.Context, conn any, text string, args []any) error {
+	st, err := s.kept.prepare(ctx, conn, text)
+	if err != nil {
+		return err
+	}
+	defer func() { clear(s.args) }()
+	s.args = s.args[:0]
+	for i, v := range args {
+		s.args = append(s.args, driver.NamedValue{Ordinal: i + 1, Value: v})
+	}
+	_, err = st.(driver.StmtExecContext).ExecContext(ctx, s.args)
+	return err
 }
 
 func (sh *shape) title() string {

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 )
@@ -20,9 +21,42 @@ type statement struct {
 	params int    // number of ? in it
 }
 
-// parse reads a sink's SQL and gives it the placeholders of the database. It refuses what no database of ours would run
-// alike, or what is more than one statement.
+// statements are those that were read lately, by their texts.
+type statements struct {
+	mu sync.RWMutex
+	by map[string]*statement // guarded by mu
+}
+
+func (s *statements) find(sql string) *statement {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.by[sql]
+}
+
+func (s *statements) keep(sql string, st *statement) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.by == nil || len(s.by) >= maxKept {
+		s.by = map[string]*statement{}
+	}
+	s.by[sql] = st
+}
+
+// parse reads a sink's SQL, or knows it from before.
 func (d *dialect) parse(sql string) (*statement, error) {
+	if st := d.known.find(sql); st != nil {
+		return st, nil
+	}
+	st, err := d.scan(sql)
+	if err == nil && len(sql) <= maxKeptText {
+		d.known.keep(sql, st)
+	}
+	return st, err
+}
+
+// scan gives a sink's SQL the placeholders of the database. It refuses what no database of ours would run alike, or
+// what is more than one statement.
+func (d *dialect) scan(sql string) (*statement, error) {
 	s := scanner{in: sql, operators: d.operators}
 	for s.at < len(s.in) && s.bad == "" {
 		s.token()

@@ -15,7 +15,8 @@ import (
 type worker struct {
 	pool    *Pool
 	session *session
-	lease   *lease // that it serves now
+	turn    chan *lease // where its leases come
+	lease   *lease      // that it serves now
 }
 
 // serve answers one lease of the lane after the other until the guard stops.
@@ -25,17 +26,15 @@ func (p *Pool) serve(k lane) func(context.Context) error {
 		if !p.dialect.served {
 			known = newCatalog() // one that is of its connection's version
 		}
-		w := &worker{pool: p, session: newSession(p.dialect, known)}
+		w := &worker{pool: p, session: newSession(p.dialect, known), turn: make(chan *lease, 1)}
 		for {
-			l := p.guard.take(k)
+			l := p.guard.take(k, w.turn)
 			if l == nil {
 				return w.session.close()
 			}
 			w.lease = l
 			answers := w.answer(ctx, l)
-			for i, j := range l.jobs {
-				p.note(ctx, j, time.Since(l.since), answers[i].err)
-			}
+			p.note(ctx, l, answers)
 			goOn, kept := p.guard.give(l, answers)
 			if kept != nil {
 				p.reclaim(l, kept)
@@ -59,7 +58,7 @@ func (w *worker) answer(ctx context.Context, l *lease) (answers []answer) {
 	if l.jobs[0].call != nil {
 		answers = w.write(ctx, l)
 	} else {
-		answers = w.read(l.jobs[0])
+		answers = w.read(ctx, l.jobs[0])
 	}
 	if w.pool.breaker != nil {
 		w.judge(answers[0].err)
@@ -67,13 +66,16 @@ func (w *worker) answer(ctx context.Context, l *lease) (answers []answer) {
 	return answers
 }
 
-func (w *worker) read(j *job) []answer {
-	w.pool.guard.mayCancel(w.lease, j.stop)
+// read runs a read. After an error that is no answer of the database a connection that is kept is given up.
+func (w *worker) read(ctx context.Context, j *job) []answer {
 	var out any
 	err := life.Call(func() (err error) {
-		out, err = j.run(w.lease)
+		out, err = j.run(w)
 		return err
 	})
+	if err != nil && !permanent(err) {
+		w.renew(ctx)
+	}
 	return []answer{{out, w.pool.caught(j.statement, err)}}
 }
 
@@ -139,11 +141,17 @@ func (p *Pool) caught(statement string, err error) error {
 }
 
 // note logs a finished operation: each one at debug if the query log is on, slow ones as a warning.
-func (p *Pool) note(ctx context.Context, j *job, took time.Duration, err error) {
-	if p.opt.QueryLog && p.log.Enabled(ctx, slog.LevelDebug) {
-		p.log.Debug("database operation", "holder", j.line.holder, "statement", j.statement, "took", took, "class", sdk.ClassOf(err).String())
+func (p *Pool) note(ctx context.Context, l *lease, answers []answer) {
+	if !p.opt.QueryLog && p.opt.SlowQuery <= 0 {
+		return
 	}
-	if p.opt.SlowQuery > 0 && took >= p.opt.SlowQuery {
-		p.log.Warn("slow database operation", "holder", j.line.holder, "statement", j.statement, "took", took.Round(time.Millisecond), "waited", (time.Since(j.since) - took).Round(time.Millisecond))
+	took := time.Since(l.since)
+	for i, j := range l.jobs {
+		if p.opt.QueryLog && p.log.Enabled(ctx, slog.LevelDebug) {
+			p.log.Debug("database operation", "holder", j.line.holder, "statement", j.statement, "took", took, "class", sdk.ClassOf(answers[i].err).String())
+		}
+		if p.opt.SlowQuery > 0 && took >= p.opt.SlowQuery {
+			p.log.Warn("slow database operation", "holder", j.line.holder, "statement", j.statement, "took", took.Round(time.Millisecond), "waited", l.since.Sub(j.since).Round(time.Millisecond))
+		}
 	}
 }
