@@ -41,12 +41,12 @@ type Stats struct {
 
 // Cache holds values by key. Its methods may be called at any time, beside each other.
 type Cache struct {
-	opt     Options
-	entries *ttlcache.Cache[Key, []byte]
+	entries atomic.Pointer[ttlcache.Cache[Key, []byte]] // exchanged by Resize, with mu held
 
 	hits, misses, loads atomic.Uint64
 
 	mu      sync.Mutex
+	opt     Options         // guarded by mu
 	bytes   int64           // guarded by mu: at least what the entries cost; exact after recount
 	flights map[Key]*flight // guarded by mu: loads that later callers may join
 	group   *life.Group     // guarded by mu: nil while Run is not there
@@ -54,6 +54,13 @@ type Cache struct {
 
 // New makes a cache. It works at once; loads are shared and expired entries freed while Run runs.
 func New(o Options) *Cache {
+	c := &Cache{flights: map[Key]*flight{}}
+	c.Resize(o)
+	return c
+}
+
+// Resize takes other bounds, also while Run runs. It empties the cache: what was there had the life of the old ones.
+func (c *Cache) Resize(o Options) {
 	if o.Capacity <= 0 {
 		o.Capacity = defaultCapacity
 	}
@@ -68,7 +75,10 @@ func New(o Options) *Cache {
 		ttlcache.WithCapacity[Key, []byte](uint64(o.Capacity)),
 		ttlcache.WithDisableTouchOnHit[Key, []byte](),
 	)
-	return &Cache{opt: o, entries: entries, flights: map[Key]*flight{}}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.opt, c.bytes = o, 0
+	c.entries.Store(entries)
 }
 
 // Run frees expired entries every 10 s and carries the loads, until ctx ends; then it waits for the loads.
@@ -96,7 +106,7 @@ func (c *Cache) carry(g *life.Group) {
 
 // Get returns a copy of the value; false when there is none or its time has passed.
 func (c *Cache) Get(key Key) ([]byte, bool) {
-	item := c.entries.Get(key)
+	item := c.entries.Load().Get(key)
 	if item == nil {
 		c.misses.Add(1)
 		return nil, false
@@ -125,9 +135,10 @@ func (c *Cache) Drop(key Key) {
 
 // Stats gives a snapshot.
 func (c *Cache) Stats() Stats {
-	return Stats{Entries: c.entries.Len(), Hits: c.hits.Load(), Misses: c.misses.Load(), Loads: c.loads.Load()}
+	return Stats{Entries: c.entries.Load().Len(), Hits: c.hits.Load(), Misses: c.misses.Load(), Loads: c.loads.Load()}
 }
 
+// limit is the life that an entry may have; c.mu is held.
 func (c *Cache) limit(ttl time.Duration) time.Duration {
 	if ttl <= 0 || ttl > c.opt.TTL {
 		return c.opt.TTL
@@ -141,9 +152,9 @@ func (c *Cache) forget(key Key) {
 		f.disowned = true
 		delete(c.flights, key)
 	}
-	if old := c.entries.Get(key); old != nil {
+	if old := c.entries.Load().Get(key); old != nil {
 		c.bytes -= cost(old.Value())
-		c.entries.Delete(key)
+		c.entries.Load().Delete(key)
 	}
 }
 
@@ -153,7 +164,7 @@ func (c *Cache) set(key Key, value []byte, ttl time.Duration) {
 		return
 	}
 	ttl -= rand.N(ttl/10 + 1)
-	c.entries.Set(key, append([]byte{}, value...), max(ttl, 1))
+	c.entries.Load().Set(key, append([]byte{}, value...), max(ttl, 1))
 	c.bytes += cost(value)
 	if c.bytes > c.opt.MaxBytes {
 		c.trim()
@@ -167,16 +178,16 @@ func cost(value []byte) int64 { return int64(len(value)) + overhead }
 func (c *Cache) trim() {
 	c.recount()
 	target := c.opt.MaxBytes - c.opt.MaxBytes/10
-	for c.bytes > c.opt.MaxBytes || c.bytes > target && c.entries.Len() > 1 {
-		last := c.entries.Len()
-		c.entries.RangeBackwards(func(item *ttlcache.Item[Key, []byte]) bool {
-			c.entries.Delete(item.Key())
+	for c.bytes > c.opt.MaxBytes || c.bytes > target && c.entries.Load().Len() > 1 {
+		last := c.entries.Load().Len()
+		c.entries.Load().RangeBackwards(func(item *ttlcache.Item[Key, []byte]) bool {
+			c.entries.Load().Delete(item.Key())
 			c.bytes -= cost(item.Value())
 			return false
 		})
-		if c.entries.Len() >= last { // the oldest one expired meanwhile
+		if c.entries.Load().Len() >= last { // the oldest one expired meanwhile
 			c.recount()
-			if c.entries.Len() == 0 {
+			if c.entries.Load().Len() == 0 {
 				return
 			}
 		}
@@ -185,9 +196,9 @@ func (c *Cache) trim() {
 
 // recount makes c.bytes exact; c.mu is held.
 func (c *Cache) recount() {
-	c.entries.DeleteExpired()
+	c.entries.Load().DeleteExpired()
 	c.bytes = 0
-	for _, item := range c.entries.Items() {
+	for _, item := range c.entries.Load().Items() {
 		c.bytes += cost(item.Value())
 	}
 }

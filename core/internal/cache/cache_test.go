@@ -190,6 +190,63 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// Other bounds hold from then on, for a load that is under way, too.
+func TestResize(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := running(t, cache.Options{Capacity: 10, TTL: time.Hour})
+		c.Put(keyOf(1), []byte("old"), 0)
+		loading := make(chan struct{})
+		g := life.NewGroup(t.Context())
+		g.Go("slow load", func(ctx context.Context) error {
+			_, _, err := c.GetOrLoad(ctx, keyOf(2), 0, func(context.Context) ([]byte, error) { <-loading; return []byte("v"), nil })
+			return err
+		})
+		synctest.Wait()
+		c.Resize(cache.Options{Capacity: 20, TTL: time.Minute})
+		close(loading)
+		if err := g.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := c.Get(keyOf(1)); ok {
+			t.Error("an entry has outlived the bounds that it was made for")
+		}
+		if _, ok := c.Get(keyOf(2)); !ok {
+			t.Error("the load that was under way is not kept")
+		}
+		for n := range uint64(100) {
+			c.Put(keyOf(100+n), []byte("v"), time.Hour)
+		}
+		if n := c.Stats().Entries; n != 20 {
+			t.Errorf("%d entries, want 20", n)
+		}
+		time.Sleep(time.Minute)
+		if n := c.Stats().Entries; n != 0 {
+			t.Errorf("%d entries after the new bound of their time", n)
+		}
+	})
+}
+
+// A load that began before its bound became shorter leaves a value that is no older than the new one.
+func TestResizeDuringALoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := running(t, cache.Options{TTL: time.Hour})
+		g := life.NewGroup(t.Context())
+		g.Go("slow load", func(ctx context.Context) error {
+			_, _, err := c.GetOrLoad(ctx, keyOf(2), 0, func(context.Context) ([]byte, error) { time.Sleep(time.Second); return []byte("v"), nil })
+			return err
+		})
+		synctest.Wait()
+		c.Resize(cache.Options{TTL: time.Minute})
+		if err := g.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if _, ok := c.Get(keyOf(2)); ok {
+			t.Error("served beyond the new bound")
+		}
+	})
+}
+
 func TestBytesAreBoundedOldestUseFirst(t *testing.T) {
 	c := cache.New(cache.Options{Capacity: 100_000, MaxBytes: 1 << 20})
 	value := make([]byte, 10_000)

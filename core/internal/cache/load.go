@@ -44,7 +44,7 @@ func (c *Cache) GetOrLoad(ctx context.Context, key Key, ttl time.Duration, load 
 	if v, ok := c.Get(key); ok {
 		return v, true, nil
 	}
-	f, kept := c.join(key, c.limit(ttl), load)
+	f, kept := c.join(key, ttl, load)
 	if kept != nil {
 		return kept, true, nil
 	}
@@ -73,14 +73,15 @@ func (c *Cache) join(key Key, ttl time.Duration, load func(context.Context) ([]b
 	if f := c.flights[key]; f != nil {
 		return f, nil
 	}
-	if item := c.entries.Get(key); item != nil {
+	if item := c.entries.Load().Get(key); item != nil {
 		return nil, append([]byte{}, item.Value()...)
 	}
 	f := &flight{done: make(chan struct{})}
 	c.flights[key] = f
 	c.loads.Add(1)
+	longest := c.limit(ttl)
 	c.group.Go("load", func(ctx context.Context) error {
-		c.fly(ctx, key, f, ttl, load)
+		c.fly(ctx, key, f, longest, load)
 		return nil
 	})
 	return f, nil
@@ -99,7 +100,7 @@ func (c *Cache) fly(ctx context.Context, key Key, f *flight, ttl time.Duration, 
 	if !f.disowned {
 		delete(c.flights, key)
 		if f.err == nil {
-			c.set(key, f.value, ttl-time.Since(begin))
+			c.set(key, f.value, min(ttl-time.Since(begin), c.opt.TTL)) // the bound may be a shorter one by now
 		}
 	}
 	close(f.done)
