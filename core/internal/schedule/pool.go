@@ -30,19 +30,30 @@ const (
 // ErrStopped is returned for a job that comes after the pool's end.
 var ErrStopped = errors.New("worker pool has stopped")
 
-// Options of a pool. Size and Queue are at least 1.
+// maxQueue is the most of Options.Queue.
+const maxQueue = 1 << 16
+
+// Options of a pool. Size and Queue are at least 1, Queue at most 65,536.
 type Options struct {
 	Size  int // workers
 	Queue int // jobs that wait, over all devices; more make Do wait
 }
 
+func (o Options) bounded() Options {
+	return Options{Size: max(o.Size, 1), Queue: min(max(o.Queue, 1), maxQueue)}
+}
+
 // Pool runs jobs, never two of one key at once, in the order of arrival within a key and in turn between keys.
 type Pool struct {
-	opt   Options
-	slots chan struct{} // one for each waiting job
-	ended chan struct{} // closed when the pool stops
+	room    chan struct{} // one for each job that may still be queued
+	resized chan struct{} // capacity 1: more workers are wanted
+	ended   chan struct{} // closed when the pool stops
 
 	mu      sync.Mutex
+	opt     Options          // guarded by mu
+	debt    int              // guarded by mu: jobs that wait beyond a queue that was made shorter; their room goes
+	live    int              // guarded by mu: workers that have not ended
+	named   int              // guarded by mu: workers begun ever
 	wake    *sync.Cond       // on mu: a job came, a key or a poll ended, or the pool stops
 	lines   map[string]*line // guarded by mu: keys with jobs that wait or run
 	ring    []*line          // guarded by mu: lines with waiting jobs, in turn
@@ -75,11 +86,43 @@ type Stats struct {
 
 // New makes a pool; Run starts it.
 func New(o Options) *Pool {
-	o.Size, o.Queue = max(o.Size, 1), max(o.Queue, 1)
-	p := &Pool{opt: o, slots: make(chan struct{}, o.Queue), ended: make(chan struct{}), lines: map[string]*line{}}
+	p := &Pool{room: make(chan struct{}, maxQueue), resized: make(chan struct{}, 1), ended: make(chan struct{}), lines: map[string]*line{}}
 	p.wake = sync.NewCond(&p.mu)
-	p.stats.Size = o.Size
+	p.Resize(o)
 	return p
+}
+
+// Resize changes the number of workers and the length of the queue, also while Run runs. No job is lost: workers that are
+// too many end after theirs, and a queue that is too long takes no more until it is shorter.
+func (p *Pool) Resize(o Options) {
+	o = o.bounded()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for range o.Queue - p.opt.Queue {
+		p.addRoom()
+	}
+	for range p.opt.Queue - o.Queue {
+		select {
+		case <-p.room:
+		default:
+			p.debt++
+		}
+	}
+	p.opt, p.stats.Size = o, o.Size
+	p.wake.Broadcast()
+	select {
+	case p.resized <- struct{}{}:
+	default:
+	}
+}
+
+// addRoom lets one more job be queued, unless there are too many already; p.mu is held.
+func (p *Pool) addRoom() {
+	if p.debt > 0 {
+		p.debt--
+		return
+	}
+	p.room <- struct{}{} // never full: there are opt.Queue of them at most
 }
 
 // Run works until ctx ends or a job panics, and then waits for the jobs that run. Jobs that still wait are dropped:
@@ -88,16 +131,28 @@ func New(o Options) *Pool {
 // Run is called once.
 func (p *Pool) Run(ctx context.Context) error {
 	g := life.NewGroup(ctx)
-	for i := range p.opt.Size {
-		g.Go("worker "+strconv.Itoa(i), p.work)
+	for {
+		p.hire(g)
+		select {
+		case <-p.resized:
+			continue
+		case <-ctx.Done():
+		case <-g.Failed(): //nolint:errcheck // Wait gives it
+		}
+		g.Cancel()
+		p.stop()
+		return g.Wait()
 	}
-	select {
-	case <-ctx.Done():
-	case <-g.Failed(): //nolint:errcheck // Wait gives it
+}
+
+// hire begins the workers that are missing.
+func (p *Pool) hire(g *life.Group) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for ; p.live < p.opt.Size; p.live++ {
+		p.named++
+		g.Go("worker "+strconv.Itoa(p.named), p.work)
 	}
-	g.Cancel()
-	p.stop()
-	return g.Wait()
 }
 
 func (p *Pool) stop() {
@@ -112,7 +167,7 @@ func (p *Pool) stop() {
 // or the pool has stopped. The job's ctx is the pool's.
 func (p *Pool) Do(ctx context.Context, key string, class Class, run func(ctx context.Context)) error {
 	select {
-	case p.slots <- struct{}{}:
+	case <-p.room:
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-p.ended:
@@ -121,7 +176,6 @@ func (p *Pool) Do(ctx context.Context, key string, class Class, run func(ctx con
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.stopped {
-		<-p.slots
 		return ErrStopped
 	}
 	l := p.lines[key]
@@ -171,7 +225,8 @@ func (p *Pool) next() (*line, job, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for {
-		if p.stopped {
+		if p.stopped || p.tooMany() {
+			p.live--
 			return nil, job{}, false
 		}
 		if l := p.pick(); l != nil {
@@ -184,6 +239,9 @@ func (p *Pool) next() (*line, job, bool) {
 		p.wake.Wait()
 	}
 }
+
+// tooMany says that a worker without a job may end. One stays that no poll holds, until a poll ends: see Poll.
+func (p *Pool) tooMany() bool { return p.live > p.opt.Size && p.live-p.polls > 1 }
 
 // pick finds the next line in turn whose first job may run, and takes it off the ring when it was its last one.
 func (p *Pool) pick() *line {
@@ -204,7 +262,7 @@ func (p *Pool) pick() *line {
 }
 
 func (p *Pool) begun(j job) {
-	<-p.slots
+	p.addRoom()
 	p.stats.Queued--
 	p.stats.Busy++
 	p.stats.Done[j.class]++

@@ -261,6 +261,102 @@ func TestFullQueueWithSeveralWaiters(t *testing.T) {
 	})
 }
 
+// Sizes and queues come and go under load: every job runs once, those of a key in their order.
+func TestResizeLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, ctx, stop := running(t, schedule.Options{Size: 3, Queue: 40})
+		defer stop()
+		const keys, each = 7, 300
+		ran := make([][]int, keys) // each is its key's own: never two jobs of one
+		for k := range keys {
+			go func() {
+				for n := range each {
+					must(t, p.Do(ctx, fmt.Sprint(k), schedule.Class(n%3), func(context.Context) {
+						time.Sleep(time.Millisecond)
+						ran[k] = append(ran[k], n)
+					}))
+				}
+			}()
+		}
+		for i := range 200 {
+			p.Resize(schedule.Options{Size: 1 + i*5%8, Queue: 1 + i*13%50})
+			time.Sleep(3 * time.Millisecond)
+		}
+		p.Resize(schedule.Options{Size: 2, Queue: 5})
+		time.Sleep(time.Minute)
+		for k := range ran {
+			if len(ran[k]) != each || !slices.IsSorted(ran[k]) {
+				t.Errorf("key %d: %d of %d jobs ran, sorted: %t", k, len(ran[k]), each, slices.IsSorted(ran[k]))
+			}
+		}
+		if s := p.Stats(); s.Size != 2 || s.Busy != 0 || s.Queued != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// As many jobs run at once, and wait, as the newest size and queue say.
+func TestResizeBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, ctx, stop := running(t, schedule.Options{Size: 4, Queue: 10})
+		defer stop()
+		var waiting atomic.Int64 // for room
+		for i := range 300 {
+			waiting.Add(1)
+			go func() {
+				must(t, p.Do(ctx, fmt.Sprint(i), schedule.Arrival, func(context.Context) { time.Sleep(time.Second) }))
+				waiting.Add(-1)
+			}()
+		}
+		for _, c := range []schedule.Options{{Size: 2, Queue: 3}, {Size: 6, Queue: 20}, {Size: 1, Queue: 1}} {
+			p.Resize(c)
+			time.Sleep(20500 * time.Millisecond) // what was too much has gone
+			if s := p.Stats(); s.Busy != c.Size || s.Queued != c.Queue || waiting.Load() == 0 {
+				t.Errorf("%+v: %+v, %d wait for room", c, s, waiting.Load())
+			}
+		}
+		p.Resize(schedule.Options{Size: 50, Queue: 50})
+		time.Sleep(time.Minute)
+	})
+}
+
+// Polls that hang hold no more than all but one, whatever the pool was before.
+func TestResizeKeepsTheLastWorkerFromPolls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, ctx, stop := running(t, schedule.Options{Size: 4, Queue: 10})
+		frozen := make(chan struct{})
+		for _, key := range []string{"a", "b", "c"} {
+			must(t, p.Do(ctx, key, schedule.Poll, func(context.Context) { <-frozen }))
+		}
+		synctest.Wait()
+		for _, size := range []int{2, 1} {
+			p.Resize(schedule.Options{Size: size, Queue: 10})
+			ran := false
+			must(t, p.Do(ctx, "listener", schedule.Arrival, func(context.Context) { ran = true }))
+			synctest.Wait()
+			if !ran {
+				t.Fatalf("size %d: frozen polls hold every worker", size)
+			}
+		}
+		close(frozen)
+		synctest.Wait()
+		var busy, most int // one worker
+		for i := range 5 {
+			must(t, p.Do(ctx, fmt.Sprint(i), schedule.Arrival, func(context.Context) {
+				busy++
+				most = max(most, busy)
+				time.Sleep(time.Second)
+				busy--
+			}))
+		}
+		time.Sleep(time.Minute)
+		stop()
+		if most != 1 {
+			t.Errorf("%d jobs at once, want 1", most)
+		}
+	})
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
