@@ -139,7 +139,7 @@ func (s *Spool) path(seg *segment) string { return filepath.Join(s.dir, seg.name
 // room returns the segment that takes n more bytes, a new one where the newest is full or given up.
 func (s *Spool) room(n int64) (*segment, error) {
 	if s.cur != nil {
-		if seg := s.newest(); seg.end+n <= s.opt.SegmentSize && !s.vanished(seg) {
+		if seg := s.newest(); seg.end+n <= s.segmentSize() && !s.vanished(seg) {
 			return seg, nil
 		}
 		if err := s.closeNewest(); err != nil {
@@ -165,6 +165,12 @@ func (s *Spool) vanished(seg *segment) bool {
 	}
 	s.log.Error("a file of the spool was deleted while hostd runs: the records in it that no sink has yet are lost; keep other programs, antivirus too, away from data_dir", "segment", seg.name)
 	return true
+}
+
+func (s *Spool) segmentSize() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.opt.SegmentSize
 }
 
 func (s *Spool) newest() *segment {

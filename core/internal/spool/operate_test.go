@@ -47,6 +47,60 @@ func TestCapRefusesUntilASinkHasTakenMore(t *testing.T) {
 	}
 }
 
+// Other limits hold for the next batches and groups: a higher cap lets records in, smaller segments are more of them, and what
+// is kept no longer goes.
+func TestSetLimits(t *testing.T) {
+	s := start(t, t.TempDir(), Options{SegmentSize: 64 << 10, Cap: 256 << 10, Keep: time.Hour})
+	defer s.stop()
+	id := s.sink(t, "emr")
+	one := Batch{Device: "d", Records: []Entry{{Payload: make([]byte, 8<<10), Sinks: 1}}}
+	fill := func() (taken int, err error) {
+		for err == nil && taken < 100 {
+			if err = s.put(one); err == nil {
+				taken++
+			}
+		}
+		return taken, err
+	}
+	if n, err := fill(); !errors.Is(err, ErrCap) {
+		t.Fatalf("after %d records: %v", n, err)
+	}
+	s.SetLimits(Options{SegmentSize: 64 << 10, Cap: 512 << 10, Keep: time.Hour})
+	before := s.Stats().Bytes
+	if n, err := fill(); !errors.Is(err, ErrCap) || n < 25 {
+		t.Fatalf("%d more records with twice the cap: %v", n, err)
+	}
+	refs := drain(t, s.Spool, id)
+	if err := s.Settle(id, refs[len(refs)-1].Seq, len(refs), 0); err != nil {
+		t.Fatal(err)
+	}
+	s.SetLimits(Options{SegmentSize: 16 << 10, Keep: time.Hour}) // without a cap
+	segments := func() int { list, _ := os.ReadDir(s.dir); return len(list) }
+	had := segments()
+	one.Records[0].Sinks = 0
+	for range 20 {
+		if err := s.put(one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if more := segments() - had; more < 10 {
+		t.Errorf("%d more segments for 20 records that fill half of one", more)
+	}
+	if now := s.Stats().Bytes; now <= before {
+		t.Errorf("%d bytes, %d before: what is to be kept is gone", now, before)
+	}
+	s.SetLimits(Options{SegmentSize: 16 << 10})
+	if err := s.put(one); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); s.Stats().Bytes > 64<<10; {
+		if time.Now().After(end) {
+			t.Fatalf("%d bytes of what is not to be kept", s.Stats().Bytes)
+		}
+		time.Sleep(time.Millisecond) // pruned after the answer
+	}
+}
+
 // A full disk refuses records, lets cursors and dead letters be written, and takes records again by itself.
 func TestReserveKeepsRoomForCursors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

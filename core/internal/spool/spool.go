@@ -51,9 +51,7 @@ func (o *Options) setDefaults(dir string) {
 	if o.BlobGrace <= 0 {
 		o.BlobGrace = time.Hour
 	}
-	if most := max(o.Cap-2*o.SegmentSize, 1); o.Cap > 0 && (o.KeepSize <= 0 || o.KeepSize > most) {
-		o.KeepSize = most // what is delivered must not keep new records out
-	}
+	o.KeepSize = o.keepSize()
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -62,10 +60,18 @@ func (o *Options) setDefaults(dir string) {
 	}
 }
 
+// keepSize is KeepSize as it holds: what is delivered must not keep new records out.
+func (o *Options) keepSize() int64 {
+	if most := max(o.Cap-2*o.SegmentSize, 1); o.Cap > 0 && (o.KeepSize <= 0 || o.KeepSize > most) {
+		return most
+	}
+	return o.KeepSize
+}
+
 // Spool is the log and everything beside it. Its methods may be called from any goroutine.
 type Spool struct {
 	dir  string
-	opt  Options
+	opt  Options // its SegmentSize, Keep, KeepSize and Cap are guarded by mu
 	disk disk
 	log  *slog.Logger
 	dead deadLog
@@ -247,6 +253,15 @@ func (s *Spool) Close() error {
 		done(ErrClosed)
 	}
 	return errors.Join(s.closeNewest(), s.dead.close())
+}
+
+// SetLimits takes SegmentSize, Keep, KeepSize and Cap of o, with their defaults, in the place of those that Open was given. They
+// hold from the next batch and group on.
+func (s *Spool) SetLimits(o Options) {
+	o.setDefaults(s.dir)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opt.SegmentSize, s.opt.Keep, s.opt.KeepSize, s.opt.Cap = o.SegmentSize, o.Keep, o.KeepSize, o.Cap
 }
 
 // SinkID is a sink's number in the spool, 0 to 63, durable with the first group after its registration.
