@@ -91,25 +91,38 @@ func (l *loader) add(layer map[string]any) {
 // folder reads conf.d; that there is none is usual.
 func (l *loader) folder(dir string) {
 	l.file = dir
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return
-	}
-	if err != nil {
+	files, err := folderFiles(dir)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, errManyFiles):
+		l.fault(0, "", err.Error(), "")
+	case err != nil:
 		l.fault(0, "", "cannot be read: "+cause(err).Error(), "")
-		return
+	}
+	for _, f := range files {
+		l.load(f)
+	}
+}
+
+var errManyFiles = fmt.Errorf("folder has more than %d files", maxFiles)
+
+// folderFiles are the files of conf.d, in the order of their names.
+func folderFiles(dir string) (files []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
 	}
 	if len(entries) > maxFiles {
-		l.fault(0, "", fmt.Sprintf("folder has more than %d files", maxFiles), "")
-		return
+		return nil, errManyFiles
 	}
 	for _, e := range entries { // sorted by name
 		name := e.Name()
 		ext := strings.ToLower(filepath.Ext(name))
 		if (ext == ".yaml" || ext == ".yml") && !strings.HasPrefix(name, ".") {
-			l.load(filepath.Join(dir, name))
+			files = append(files, filepath.Join(dir, name))
 		}
 	}
+	return files, nil
 }
 
 // notOurs are variables with our prefix that belong to others: the handshake with plugins, and the build.
