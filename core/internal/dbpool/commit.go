@@ -28,7 +28,7 @@ func (s *store) Write(ctx context.Context, changes ...sdk.Change) ([]sdk.Changed
 func (s *store) submit(ctx context.Context, c *call) ([]sdk.Changed, error) {
 	c.sink = s.line.holder
 	j := &job{line: s.line, lane: s.pool.writeLane(), statement: c.title(), rows: c.rows, call: c}
-	out, err := s.pool.guard.do(ctx, j, s.pool.opt.AcquireTimeout)
+	out, err := s.pool.guard.do(ctx, j, s.pool.limits.Load().AcquireTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +38,7 @@ func (s *store) submit(ctx context.Context, c *call) ([]sdk.Changed, error) {
 // write writes the calls of a lease and gives their answers. Whatever comes of it, cached answers that rest on the
 // tables are not found afterwards: the commit may have happened.
 func (w *worker) write(ctx context.Context, l *lease) []answer {
-	op, cancel := context.WithTimeout(ctx, w.pool.opt.OperationTimeout)
+	op, cancel := context.WithTimeout(ctx, w.pool.limits.Load().OperationTimeout)
 	defer cancel()
 	w.pool.guard.mayCancel(l, cancel)
 	answers := make([]answer, len(l.jobs))

@@ -15,7 +15,7 @@ func SetQuiet(p *Pool, quiet time.Duration) { p.links.opt.quiet = quiet }
 // Misuse runs use under a lease, as the host's own code would that has a fault: kept, it does not give its connection
 // back.
 func Misuse(ctx context.Context, p *Pool, holder string, kept bool, use func(context.Context, *sql.Conn) error) error {
-	ctx, cancel := context.WithTimeout(ctx, p.opt.OperationTimeout)
+	ctx, cancel := context.WithTimeout(ctx, p.limits.Load().OperationTimeout)
 	defer cancel()
 	j := &job{line: p.guard.join(holder), lane: wide, statement: "LEAK"}
 	j.run = func(w *worker) (any, error) {
@@ -29,7 +29,7 @@ func Misuse(ctx context.Context, p *Pool, holder string, kept bool, use func(con
 		}
 		return nil, use(ctx, c)
 	}
-	_, err := p.guard.do(ctx, j, p.opt.AcquireTimeout)
+	_, err := p.guard.do(ctx, j, p.limits.Load().AcquireTimeout)
 	return err
 }
 

@@ -20,11 +20,11 @@ const (
 // guard decides who is served when. Requests wait in a line per holder; a freed place goes to the holder with
 // the fewest leases, then to the one that was served longest ago, so that no holder can crowd out another.
 type guard struct {
-	places  int          // in the wide lane
-	perSink int          // most of them for one holder, where there is more than one
-	allow   func() error // why nothing can be sent now; asked with mu held
+	allow func() error // why nothing can be sent now; asked with mu held
 
 	mu      sync.Mutex
+	places  int // guarded by mu: in the wide lane
+	perSink int // guarded by mu: most of them for one holder, where there is more than one
 	lines   map[string]*line
 	leases  map[*lease]struct{} // guarded by mu
 	sinks   int                 // guarded by mu: holders that asked for a Store
@@ -32,7 +32,7 @@ type guard struct {
 	waiting [2]int              // guarded by mu: requests that wait, by lane
 	served  uint64              // guarded by mu: counts requests served, to order the holders
 	stopped bool                // guarded by mu
-	workers int                 // guarded by mu: workers that have not ended and are not abandoned
+	workers [2]int              // guarded by mu, by lane: workers that have not ended and are not abandoned
 	ended   chan struct{}       // closed when the guard has stopped and the last worker ended
 	waits   uint64              // guarded by mu: requests that found no free place
 	waited  time.Duration       // guarded by mu: how long those waited
@@ -224,7 +224,7 @@ func (g *guard) busy(j *job, acquire time.Duration) error {
 }
 
 // take waits for the next lease, on the worker's own channel, which has room for one. It returns nil when the guard has
-// stopped, and nothing waits any more.
+// stopped and nothing waits any more, and when there are too many workers.
 func (g *guard) take(k lane, turn chan *lease) *lease {
 	g.next(k, turn)
 	return <-turn
@@ -234,8 +234,8 @@ func (g *guard) take(k lane, turn chan *lease) *lease {
 func (g *guard) next(k lane, turn chan *lease) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.stopped {
-		g.end()
+	if g.stopped || g.tooMany(k) {
+		g.end(k)
 		turn <- nil
 	} else if l := g.lease(k); l != nil {
 		turn <- l
@@ -256,6 +256,37 @@ func (g *guard) lease(k lane) *lease {
 	l := &lease{jobs: jobs, since: time.Now()}
 	g.leases[l] = struct{}{}
 	return l
+}
+
+// tooMany says that a worker of the lane may end: the pool was made smaller. g.mu is held.
+func (g *guard) tooMany(k lane) bool { return k == wide && g.workers[k] > g.places }
+
+// resize changes the places of the wide lane. Workers that are too many end, those with a lease after it.
+func (g *guard) resize(places, perSink int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.places, g.perSink = places, perSink
+	for g.tooMany(wide) && len(g.idle[wide]) > 0 {
+		g.dismiss(wide)
+	}
+	for range g.idle[wide] { // one holder may have more now
+		g.deal(wide)
+	}
+}
+
+// dismiss ends a worker that waits; g.mu is held.
+func (g *guard) dismiss(k lane) {
+	last := len(g.idle[k]) - 1
+	g.idle[k][last] <- nil
+	g.idle[k] = g.idle[k][:last]
+	g.workers[k]--
+}
+
+// missing is how many workers the lane lacks of want.
+func (g *guard) missing(k lane, want int) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return max(want-g.workers[k], 0)
 }
 
 // pick takes the jobs of the next lease from their lines; g.mu is held.
@@ -362,32 +393,33 @@ func (g *guard) stop() {
 		}
 	}
 	for k := range g.idle {
-		for _, turn := range g.idle[k] {
-			turn <- nil
-			g.workers--
+		for len(g.idle[k]) > 0 {
+			g.dismiss(lane(k))
 		}
-		g.idle[k] = nil
 	}
-	if g.workers == 0 {
-		close(g.ended)
-	}
+	g.closeEnded()
 }
 
 // begin counts a worker that is about to start; false when the guard has stopped.
-func (g *guard) begin() bool {
+func (g *guard) begin(k lane) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.stopped {
 		return false
 	}
-	g.workers++
+	g.workers[k]++
 	return true
 }
 
 // end counts a worker that ends; g.mu is held.
-func (g *guard) end() {
-	g.workers--
-	if g.workers == 0 && g.stopped {
+func (g *guard) end(k lane) {
+	g.workers[k]--
+	g.closeEnded()
+}
+
+// closeEnded is called with g.mu held, after a worker has ended or the guard was stopped.
+func (g *guard) closeEnded() {
+	if g.stopped && g.workers == [2]int{} {
 		close(g.ended)
 	}
 }

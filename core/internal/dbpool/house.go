@@ -16,7 +16,7 @@ const scanEvery = 250 * time.Millisecond
 func (p *Pool) keepHouse(ctx context.Context, g *life.Group) {
 	scan := time.NewTicker(scanEvery)
 	defer scan.Stop()
-	monitor := time.NewTicker(p.opt.MonitorInterval)
+	monitor := time.NewTicker(p.limits.Load().MonitorInterval)
 	defer monitor.Stop()
 	stop := ctx.Done()
 	for {
@@ -24,9 +24,12 @@ func (p *Pool) keepHouse(ctx context.Context, g *life.Group) {
 		case <-scan.C:
 			p.scan(g)
 		case <-monitor.C:
-			if p.opt.MonitorEnabled {
+			if p.limits.Load().MonitorEnabled {
 				p.report()
 			}
+		case <-p.resized:
+			monitor.Reset(p.limits.Load().MonitorInterval)
+			p.hire(g, wide)
 		case <-stop:
 			p.guard.stop()
 			stop = nil
@@ -39,7 +42,7 @@ func (p *Pool) keepHouse(ctx context.Context, g *life.Group) {
 // scan cancels the leases that are beyond their time and cuts their connections, abandons those that this did not end,
 // and cuts what drivers keep open behind closed connections.
 func (p *Pool) scan(g *life.Group) {
-	late, dead := p.guard.overdue(p.opt.OperationTimeout+p.cut, p.abandon)
+	late, dead := p.guard.overdue(p.limits.Load().OperationTimeout+p.cut, p.abandon)
 	for _, h := range late {
 		p.log.Warn("database operation is beyond its time and is cancelled", "holder", h.Name, "statement", h.Statement, "age", h.Oldest.Round(time.Millisecond))
 	}
@@ -58,7 +61,7 @@ func (p *Pool) replace(g *life.Group, k lane) {
 	if err := p.renew(k); err != nil {
 		p.log.Error("database connections not replaced", "err", err)
 	}
-	p.start(g, workerNames[k], p.serve(k))
+	p.hire(g, k)
 }
 
 var workerNames = [...]string{wide: "database worker", narrow: "database writer"}
@@ -90,7 +93,7 @@ func (g *guard) overdue(limit, grace time.Duration) (late, dead []overdue) {
 		case !l.cut.IsZero() && time.Since(l.cut) > grace:
 			l.abandoned = true
 			g.lost++
-			g.workers--
+			g.workers[first.lane]--
 			answers := make([]answer, len(l.jobs))
 			for i, j := range l.jobs {
 				answers[i].err = sdk.WithClass(sdk.ClassUnknown, fmt.Errorf("%s: %w", j.statement, ErrAbandoned))
@@ -99,8 +102,8 @@ func (g *guard) overdue(limit, grace time.Duration) (late, dead []overdue) {
 			dead = append(dead, o)
 		}
 	}
-	if g.workers == 0 && g.stopped && len(dead) > 0 {
-		close(g.ended)
+	if len(dead) > 0 {
+		g.closeEnded()
 	}
 	return late, dead
 }
@@ -124,7 +127,7 @@ func (p *Pool) report() {
 	p.log.Info(fmt.Sprintf("Primary DB Pool Status - Open: %d, InUse: %d, Idle: %d, WaitCount: %d, WaitDuration: %s",
 		s.Open, s.InUse, s.Idle, s.WaitCount, s.WaitDuration))
 	usage := float64(s.InUse) / float64(s.MaxOpen)
-	if usage < p.opt.WarnAt {
+	if usage < p.limits.Load().WarnAt {
 		return
 	}
 	p.log.Warn(fmt.Sprintf("Primary DB connection pool usage high: %.1f%% (%d/%d connections in use); holders: %s; waiting %d",

@@ -73,7 +73,9 @@ type Holder struct {
 
 // Pool is the guarded database.
 type Pool struct {
-	opt     Options
+	opt     Options                 // as Open was given them; what SetLimits changes is in limits
+	limits  atomic.Pointer[Options] // exchanged by SetLimits
+	resized chan struct{}           // capacity 1: the limits were changed
 	dialect *dialect
 	guard   *guard
 	links   *connections // to a server; nil where there is none
@@ -106,7 +108,8 @@ func open(ctx context.Context, o Options, d *dialect, steps []string) (*Pool, er
 	if err := o.fill(d); err != nil {
 		return nil, err
 	}
-	p := &Pool{opt: o, dialect: d, known: newCatalog(), log: o.Log, cut: 2 * time.Second, abandon: time.Second}
+	p := &Pool{opt: o, resized: make(chan struct{}, 1), dialect: d, known: newCatalog(), log: o.Log, cut: 2 * time.Second, abandon: time.Second}
+	p.limits.Store(&o)
 	if p.dialect.served {
 		p.links = newConnections(ctx, connectOptions{bound: o.ConnectTimeout, maxLifetime: o.MaxLifetime, fault: func(err error) fault { return p.dialect.fault(err, "") }, login: p.login})
 		p.breaker = newBreaker(p.links.probe, o.Log)
@@ -183,7 +186,7 @@ func (d *dialect) places(k lane, n int) int {
 	}
 }
 
-func (p *Pool) places(k lane) int { return p.dialect.places(k, p.opt.MaxOpen) }
+func (p *Pool) places(k lane) int { return p.dialect.places(k, p.limits.Load().MaxOpen) }
 
 // writeLane is where writes go.
 func (p *Pool) writeLane() lane {
@@ -217,7 +220,9 @@ func (p *Pool) renew(k lane) error {
 	}
 	db, err := p.handle(k)
 	if err == nil {
-		if old := p.handles[k].Swap(db); old != nil {
+		old := p.handles[k].Swap(db)
+		p.bound(db, k) // after the exchange: SetLimits sees the new handle, or this the new limits
+		if old != nil {
 			err = old.Close()
 		}
 	}
@@ -274,6 +279,38 @@ func (p *Pool) lend(ctx context.Context, l *lease, use func(*sql.Conn) error) er
 	return p.dialect.either(ctx, err, end())
 }
 
+// SetLimits takes MaxOpen, MaxIdle, PerSink, AcquireTimeout, OperationTimeout, SlowQuery, QueryLog, ReceiptWindow and what is the
+// monitor's of o, with their defaults, in the place of those that hold; the rest of o stays as Open was given it. Operations that have
+// begun, or wait, go on: connections that are too many are closed when they are given back. An error changes nothing. It must not be called beside itself.
+func (p *Pool) SetLimits(o Options) error {
+	o.Driver, o.Path, o.DSN, o.MaxLifetime, o.ConnectTimeout, o.Cache, o.Log = p.opt.Driver, p.opt.Path, p.opt.DSN, p.opt.MaxLifetime, p.opt.ConnectTimeout, p.opt.Cache, p.opt.Log
+	if err := o.fill(p.dialect); err != nil {
+		return err
+	}
+	p.limits.Store(&o)
+	for k := range p.handles {
+		if db := p.handles[k].Load(); db != nil {
+			p.bound(db, lane(k))
+		}
+	}
+	p.guard.resize(p.places(wide), o.PerSink)
+	select {
+	case p.resized <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// bound gives a handle of the lane its sizes.
+func (p *Pool) bound(db *sql.DB, k lane) {
+	open, idle := p.places(k), p.places(k)
+	if p.dialect.served {
+		idle = p.limits.Load().MaxIdle
+	}
+	db.SetMaxOpenConns(open)
+	db.SetMaxIdleConns(idle)
+}
+
 // handle makes a handle without connecting.
 func (p *Pool) handle(k lane) (*sql.DB, error) {
 	p.mu.Lock()
@@ -293,8 +330,7 @@ func (p *Pool) handle(k lane) (*sql.DB, error) {
 		return nil, err
 	}
 	db := sql.OpenDB(c)
-	db.SetMaxOpenConns(p.places(k))
-	db.SetMaxIdleConns(p.places(k))
+	p.bound(db, k)
 	return db, nil
 }
 
@@ -302,10 +338,9 @@ func (p *Pool) handle(k lane) (*sql.DB, error) {
 func (p *Pool) generation() (db *sql.DB) {
 	db = sql.OpenDB(p.links.generation(func(error) {
 		db.SetMaxIdleConns(0)
-		db.SetMaxIdleConns(p.opt.MaxIdle)
+		db.SetMaxIdleConns(p.limits.Load().MaxIdle)
 	}))
-	db.SetMaxOpenConns(p.opt.MaxOpen)
-	db.SetMaxIdleConns(p.opt.MaxIdle)
+	p.bound(db, wide)
 	db.SetConnMaxIdleTime(maxIdleTime)
 	return db
 }
@@ -318,9 +353,7 @@ const maxIdleTime = 5 * time.Minute
 func (p *Pool) Run(ctx context.Context) error {
 	g := life.NewGroup(context.WithoutCancel(ctx)) // operations are bounded by their own time
 	for _, k := range []lane{wide, narrow} {
-		for range p.places(k) {
-			p.start(g, workerNames[k], p.serve(k))
-		}
+		p.hire(g, k)
 	}
 	if p.breaker != nil {
 		g.Go("database prober", func(context.Context) error { return p.breaker.Run(ctx) })
@@ -332,9 +365,12 @@ func (p *Pool) Run(ctx context.Context) error {
 	return g.Stop(last)
 }
 
-func (p *Pool) start(g *life.Group, name string, serve func(context.Context) error) {
-	if p.guard.begin() {
-		g.Go(name, serve)
+// hire begins the workers that the lane lacks.
+func (p *Pool) hire(g *life.Group, k lane) {
+	for range p.guard.missing(k, p.places(k)) {
+		if p.guard.begin(k) {
+			g.Go(workerNames[k], p.serve(k))
+		}
 	}
 }
 
@@ -371,7 +407,7 @@ func (p *Pool) Stats() Stats {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s := Stats{
-		InUse: len(g.leases), MaxOpen: p.opt.MaxOpen, WaitCount: g.waits, WaitDuration: g.waited,
+		InUse: len(g.leases), MaxOpen: p.limits.Load().MaxOpen, WaitCount: g.waits, WaitDuration: g.waited,
 		Waiting: g.waiting[wide] + g.waiting[narrow], Abandoned: g.lost, Writes: g.written, Commits: g.commits, Repeats: g.repeats, Holders: g.holders(),
 	}
 	if p.links != nil {

@@ -34,7 +34,7 @@ func (p *Pool) purgeReceipts(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		n, err := own.purge(ctx, time.Now().Add(-p.opt.ReceiptWindow))
+		n, err := own.purge(ctx, time.Now().Add(-p.limits.Load().ReceiptWindow))
 		switch {
 		case err != nil && ctx.Err() == nil && !errors.Is(err, ErrStopped):
 			p.log.Warn("old receipts not deleted; it is tried again", "deleted", n, "err", err)

@@ -111,12 +111,12 @@ func (n none) Brief() ([]byte, time.Duration) { return n.raw, n.ttl }
 // read takes a lease for one query.
 func (s *store) read(ctx context.Context, st *statement, args []any, most int) (sdk.Result, error) {
 	j := &job{line: s.line, lane: wide, statement: st.print, run: func(w *worker) (any, error) {
-		ctx, cancel := context.WithTimeout(ctx, w.pool.opt.OperationTimeout)
+		ctx, cancel := context.WithTimeout(ctx, w.pool.limits.Load().OperationTimeout)
 		defer cancel()
 		w.pool.guard.mayCancel(w.lease, cancel)
 		return w.ask(ctx, cancel, st, args, most)
 	}}
-	out, err := s.pool.guard.do(ctx, j, s.pool.opt.AcquireTimeout)
+	out, err := s.pool.guard.do(ctx, j, s.pool.limits.Load().AcquireTimeout)
 	if err != nil {
 		return sdk.Result{}, err
 	}

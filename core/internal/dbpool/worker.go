@@ -142,15 +142,16 @@ func (p *Pool) caught(statement string, err error) error {
 
 // note logs a finished operation: each one at debug if the query log is on, slow ones as a warning.
 func (p *Pool) note(ctx context.Context, l *lease, answers []answer) {
-	if !p.opt.QueryLog && p.opt.SlowQuery <= 0 {
+	o := p.limits.Load()
+	if !o.QueryLog && o.SlowQuery <= 0 {
 		return
 	}
 	took := time.Since(l.since)
 	for i, j := range l.jobs {
-		if p.opt.QueryLog && p.log.Enabled(ctx, slog.LevelDebug) {
+		if o.QueryLog && p.log.Enabled(ctx, slog.LevelDebug) {
 			p.log.Debug("database operation", "holder", j.line.holder, "statement", j.statement, "took", took, "class", sdk.ClassOf(answers[i].err).String())
 		}
-		if p.opt.SlowQuery > 0 && took >= p.opt.SlowQuery {
+		if o.SlowQuery > 0 && took >= o.SlowQuery {
 			p.log.Warn("slow database operation", "holder", j.line.holder, "statement", j.statement, "took", took.Round(time.Millisecond), "waited", l.since.Sub(j.since).Round(time.Millisecond))
 		}
 	}
