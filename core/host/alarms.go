@@ -25,6 +25,7 @@ const (
 	alarmParked     = "sink_parked"
 	alarmDead       = "dead_letters"
 	alarmSilent     = "device_silent"
+	alarmConfig     = "config_refused"
 )
 
 // alarms remembers since when each one stands.
@@ -46,7 +47,7 @@ type troubles struct {
 
 func (h *Host) troubles(st *spool.Stats) troubles {
 	t := troubles{database: h.databaseFault(), full: st.Low, filling: h.filling(st), missing: h.missing.list()}
-	for _, u := range h.devices {
+	for _, u := range h.now().devices {
 		if text := h.silenceOf(u); text != "" {
 			t.silent = append(t.silent, admin.Alarm{Code: alarmSilent, Subject: u.name, Text: text})
 		}
@@ -84,6 +85,13 @@ func (a *alarms) of(s *admin.Status, t troubles) []admin.Alarm {
 		add(alarmQuarantine, "", "%d damaged ranges of the spool were set aside: see the folder spool/quarantine in data_dir, hostd spool verify, and check the disk", n)
 	}
 	list = append(list, t.silent...)
+	if f := s.Config.Faults; len(f) > 0 {
+		more := ""
+		if len(f) > 1 {
+			more = fmt.Sprintf(" (and %d more)", len(f)-1)
+		}
+		add(alarmConfig, "", "the newest configuration is refused, and the one before goes on: %s%s; hostd reload says all, and hostd check checks what you mend", f[0], more)
+	}
 	for i := range s.Sinks {
 		k := &s.Sinks[i]
 		if k.State == admin.Parked {

@@ -18,22 +18,22 @@ import (
 // database opens the pool and keeps trying: a database that cannot be opened must not stop the intake, whose records
 // wait in the spool meanwhile.
 type database struct {
-	opt      dbpool.Options
 	embedded bool // it is a file, which somebody may delete
 	log      *slog.Logger
 
 	mu   sync.Mutex
-	pool *dbpool.Pool // guarded by mu: nil while it cannot be opened
-	why  error        // guarded by mu: then
-	lost int          // guarded by mu: how often the file was lost since the start
+	opt  dbpool.Options // guarded by mu
+	pool *dbpool.Pool   // guarded by mu: nil while it cannot be opened
+	why  error          // guarded by mu: then
+	lost int            // guarded by mu: how often the file was lost since the start
 }
 
 var errNotOpenYet = errors.New("database is not open yet")
 
 func newDatabase(h *Host) *database {
-	o := databaseOptions(h.cfg, &h.places)
+	o := databaseOptions(h.now().cfg, &h.places)
 	o.Cache, o.Log = h.cache, h.logs.Logger("dbpool")
-	return &database{opt: o, embedded: h.cfg.Database.Embedded(), log: o.Log, why: errNotOpenYet}
+	return &database{opt: o, embedded: h.now().cfg.Database.Embedded(), log: o.Log, why: errNotOpenYet}
 }
 
 // databaseOptions say where the database is, and within what bounds it is used.
@@ -52,15 +52,11 @@ func databaseOptions(c *config.Config, places *places) dbpool.Options {
 func (d *database) run(ctx context.Context) error {
 	pause := life.Backoff{First: time.Second, Longest: 15 * time.Second}
 	for {
-		pool, err := dbpool.Open(ctx, d.opt)
-		d.mu.Lock()
-		d.pool, d.why = pool, err
-		if err != nil {
-			d.pool = nil
-		}
-		d.mu.Unlock()
+		opt := d.options()
+		pool, err := dbpool.Open(ctx, opt)
+		err = d.opened(pool, err)
 		if err == nil {
-			if err = d.hold(ctx, pool); !errors.Is(err, errVanished) {
+			if err = d.hold(ctx, pool, opt.Path); !errors.Is(err, errVanished) {
 				return err
 			}
 			d.forget(err)
@@ -75,6 +71,41 @@ func (d *database) run(ctx context.Context) error {
 	}
 }
 
+func (d *database) options() dbpool.Options {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.opt
+}
+
+// opened keeps the pool, with the limits of now, or why there is none.
+func (d *database) opened(pool *dbpool.Pool, err error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err == nil {
+		if err = pool.SetLimits(d.opt); err != nil {
+			err = errors.Join(err, pool.Close())
+		}
+	}
+	if err == nil {
+		d.pool, d.why = pool, nil
+	} else {
+		d.pool, d.why = nil, err
+	}
+	return err
+}
+
+// setLimits changes the pool that is open, and those that will be.
+func (d *database) setLimits(o dbpool.Options) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	o.Cache, o.Log = d.opt.Cache, d.opt.Log
+	d.opt = o
+	if d.pool == nil {
+		return nil
+	}
+	return d.pool.SetLimits(o)
+}
+
 // errVanished is a database file that was deleted or exchanged while it was open.
 var errVanished = errors.New("the database file was deleted or exchanged while hostd runs: what was delivered before is not in the new one; hostd replay brings back what the spool still has")
 
@@ -83,11 +114,11 @@ const lookEvery = time.Second
 
 // hold runs the pool until ctx ends, it fails, or its file, where it is one, is not the one under its name any more: what
 // is written then would be gone with the closing.
-func (d *database) hold(ctx context.Context, pool *dbpool.Pool) error {
+func (d *database) hold(ctx context.Context, pool *dbpool.Pool, path string) error {
 	if !d.embedded {
 		return pool.Run(ctx)
 	}
-	opened, err := os.Stat(d.opt.Path)
+	opened, err := os.Stat(path)
 	if err != nil {
 		return errors.Join(errVanished, pool.Close())
 	}
@@ -103,7 +134,7 @@ func (d *database) hold(ctx context.Context, pool *dbpool.Pool) error {
 			return g.Wait()
 		case <-tick.C:
 		}
-		if now, err := os.Stat(d.opt.Path); err == nil && os.SameFile(now, opened) {
+		if now, err := os.Stat(path); err == nil && os.SameFile(now, opened) {
 			continue
 		}
 		g.Cancel()

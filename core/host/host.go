@@ -14,7 +14,6 @@ import (
 	"github.com/hostd/hostd/core/internal/cache"
 	"github.com/hostd/hostd/core/internal/life"
 	"github.com/hostd/hostd/core/internal/logs"
-	"github.com/hostd/hostd/core/internal/route"
 	"github.com/hostd/hostd/core/internal/schedule"
 	"github.com/hostd/hostd/core/internal/spool"
 )
@@ -28,6 +27,7 @@ const belowGrace = 5 * time.Second
 // Options of a Host.
 type Options struct {
 	Config   *config.Config
+	Reload   Source    // of newer configurations; without its Load there are none
 	Version  string    // of hostd
 	Console  io.Writer // gets the log beside its file; nil is none
 	Stop     func()    // begins the orderly end: called when somebody asks for it over HTTP
@@ -38,9 +38,10 @@ type Options struct {
 // Host is hostd: every stage of the flow, and what is around them.
 type Host struct {
 	opt     Options
-	cfg     *config.Config
 	started time.Time
 	places  places
+	running atomic.Pointer[running] // exchanged by a reload
+	reload  reload
 
 	logs    *logs.Logs
 	log     *slog.Logger
@@ -51,8 +52,6 @@ type Host struct {
 	db      *database
 	workers *schedule.Pool
 	intake  *intake
-	devices []*unit
-	sinks   []*unit
 	admin   *admin.Server
 	alarms  alarms
 	missing missing
@@ -61,24 +60,38 @@ type Host struct {
 	ready atomic.Bool
 }
 
+// running is what a configuration has made. It is not changed: a reload puts another in its place.
+type running struct {
+	cfg     *config.Config
+	devices []*unit
+	sinks   []*unit
+	routing *routing
+}
+
+// now is what runs.
+func (h *Host) now() *running { return h.running.Load() }
+
 // New makes a host; it starts nothing.
 func New(o Options) *Host {
-	return &Host{opt: o, cfg: o.Config, started: o.Started, alarms: alarms{since: map[alarmKey]time.Time{}}}
+	h := &Host{opt: o, reload: newReload(), started: o.Started, alarms: alarms{since: map[alarmKey]time.Time{}}}
+	h.running.Store(&running{cfg: o.Config})
+	return h
 }
 
 // Open takes the data folder and opens every stage. After an error Close gives back what was opened.
 func (h *Host) Open(ctx context.Context) error {
 	var err error
-	if h.places, err = newPlaces(h.cfg); err != nil {
+	cfg := h.now().cfg
+	if h.places, err = newPlaces(cfg); err != nil {
 		return err
 	}
-	if err := errors.Join(h.places.checkFolders(), checkLog(h.cfg.Logging.File.Path)); err != nil {
+	if err := errors.Join(h.places.checkFolders(), checkLog(cfg.Logging.File.Path)); err != nil {
 		return err
 	}
-	if h.logs, err = logs.Open(h.cfg.Logging, h.opt.Console); err != nil {
+	if h.logs, err = logs.Open(cfg.Logging, h.opt.Console); err != nil {
 		return Environment(fmt.Errorf("open log: %w", err))
 	}
-	if err := h.logs.SetLevels(h.cfg.Logging.Level, h.cfg.LogLevels()); err != nil {
+	if err := h.logs.SetLevels(cfg.Logging.Level, cfg.LogLevels()); err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
 	h.log = h.logs.Logger("host")
@@ -95,7 +108,8 @@ func (h *Host) Open(ctx context.Context) error {
 }
 
 func (h *Host) openStages(ctx context.Context) error {
-	key, err := h.cfg.Spool.KeyBytes()
+	cfg := h.now().cfg
+	key, err := cfg.Spool.KeyBytes()
 	if err != nil {
 		return fmt.Errorf("spool.key: %w", err)
 	}
@@ -103,27 +117,27 @@ func (h *Host) openStages(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h.spool, err = spool.Open(h.places.spool, spool.Options{
-		Describe: describe, IndexKey: indexKey,
-		SegmentSize: mib(h.cfg.Spool.SegmentSizeMB), Keep: h.cfg.Spool.Keep, KeepSize: mib(h.cfg.Spool.KeepSizeMB),
-		Cap: mib(h.cfg.Spool.MaxSizeMB), Reserve: mib(h.cfg.Spool.ReserveMB), Seal: h.cfg.Spool.Seal, Key: key,
-		Blobs: h.places.blobs, Log: h.logs.Logger("spool"),
-	})
+	o := spoolLimits(cfg)
+	o.Describe, o.IndexKey, o.Key, o.Blobs, o.Log = describe, indexKey, key, h.places.blobs, h.logs.Logger("spool")
+	h.spool, err = spool.Open(h.places.spool, o)
 	if err != nil {
 		return spoolFault(h.places.spool, key, err)
 	}
 	if h.audit, err = openAudit(h.places.audit); err != nil {
 		return Environment(err)
 	}
-	h.cache = cache.New(cache.Options{Capacity: h.cfg.Cache.Capacity, TTL: h.cfg.Cache.TTL})
+	h.cache = cache.New(cacheLimits(cfg))
 	h.db = newDatabase(h)
-	h.workers = schedule.New(schedule.Options{Size: h.cfg.Workers.Size, Queue: h.cfg.Workers.Queue})
-	if err := h.buildFlow(); err != nil {
+	h.workers = schedule.New(workersOf(cfg))
+	h.intake = newIntake(h.spool, h.logs.Logger("intake"))
+	first, err := h.flow(cfg, &config.Change{})
+	if err != nil {
 		return err
 	}
-	h.recallPauses()
+	h.intake.routing.Store(first.routing)
+	h.running.Store(first)
 	h.admin, err = admin.New(admin.Options{
-		Listen: h.cfg.Admin.Listen, Source: h, Log: h.logs.Logger("admin"), TokenFile: h.places.token, Stop: h.opt.Stop, Operate: h.operate,
+		Listen: cfg.Admin.Listen, Source: h, Log: h.logs.Logger("admin"), TokenFile: h.places.token, Stop: h.opt.Stop, Operate: h.operate,
 	})
 	if err != nil {
 		return err
@@ -133,46 +147,20 @@ func (h *Host) openStages(ctx context.Context) error {
 
 func mib(n int) int64 { return int64(n) << 20 }
 
-// buildFlow makes the route table, the devices and the sinks.
-func (h *Host) buildFlow() error {
-	names := make([]string, len(h.cfg.Sinks))
-	ids := make([]spool.SinkID, len(h.cfg.Sinks))
-	known := sinksOf(h.spool.Stats())
-	for i := range h.cfg.Sinks {
-		names[i] = h.cfg.Sinks[i].Name
-		var err error
-		if ids[i], err = h.registerSink(&h.cfg.Sinks[i], known); err != nil {
-			return err
-		}
+// The limits that stages take of a configuration, at the start and at a reload.
+func spoolLimits(c *config.Config) spool.Options {
+	s := &c.Spool
+	return spool.Options{
+		SegmentSize: mib(s.SegmentSizeMB), Keep: s.Keep, KeepSize: mib(s.KeepSizeMB), Cap: mib(s.MaxSizeMB), Reserve: mib(s.ReserveMB), Seal: s.Seal,
 	}
-	rules := make([]route.Rule, len(h.cfg.Routes))
-	for i, r := range h.cfg.Routes {
-		rules[i] = route.Rule{From: r.From, Kind: r.Kind, Labels: r.Labels, To: r.To, Also: r.Also}
-	}
-	table, err := route.New(rules, names)
-	if err != nil {
-		return err
-	}
-	devices := make([]string, len(h.cfg.Devices))
-	for i := range h.cfg.Devices {
-		devices[i] = h.cfg.Devices[i].Name
-	}
-	h.intake = newIntake(h.spool, h.logs.Logger("intake"), table, ids, devices)
-	for i := range h.cfg.Devices {
-		u, err := h.newDevice(&h.cfg.Devices[i])
-		if err != nil {
-			return err
-		}
-		h.devices = append(h.devices, u)
-	}
-	for i := range h.cfg.Sinks {
-		u, err := h.newSink(&h.cfg.Sinks[i], ids[i])
-		if err != nil {
-			return err
-		}
-		h.sinks = append(h.sinks, u)
-	}
-	return nil
+}
+
+func cacheLimits(c *config.Config) cache.Options {
+	return cache.Options{Capacity: c.Cache.Capacity, TTL: c.Cache.TTL}
+}
+
+func workersOf(c *config.Config) schedule.Options {
+	return schedule.Options{Size: c.Workers.Size, Queue: c.Workers.Queue}
 }
 
 // Addr is where the page answers; empty before Open.
@@ -183,17 +171,21 @@ func (h *Host) Addr() string { return h.admin.Addr() }
 func (h *Host) Run(ctx context.Context, ready func()) error {
 	apart := context.WithoutCancel(ctx) // a stage ends when its callers have, not with ctx
 	below, sinks, devices := life.NewGroup(apart), life.NewGroup(apart), life.NewGroup(apart)
+	h.reload.begin(groups{below: below, sinks: sinks, devices: devices})
 	below.Go("spool", h.spool.Run)
 	below.Go("cache", h.cache.Run)
 	below.Go("database", h.db.run)
 	below.Go("workers", h.workers.Run)
 	below.Go("admin page", h.admin.Run)
-	below.Go("oldest records", h.giveOldest)
+	below.Go("oldest records", func(ctx context.Context) error { return h.giveOldest(ctx, nil) })
 	below.Go("sweep of attachments", h.sweep)
 	below.Go("look for deleted files", h.watch)
-	h.startAll(sinks, h.sinks)
-	h.startAll(devices, h.devices)
-	h.log.Info("started", "version", h.opt.Version, "clinic", h.cfg.Clinic, "devices", len(h.devices), "sinks", len(h.sinks), "page", h.admin.Addr())
+	r := h.now()
+	h.startFirst(r) //nolint:contextcheck // units live in their groups, whose contexts are of ctx
+	h.log.Info("started", "version", h.opt.Version, "clinic", r.cfg.Clinic, "devices", len(r.devices), "sinks", len(r.sinks), "page", h.admin.Addr())
+	if h.opt.Reload.Load != nil {
+		below.Go("watch of the configuration", h.watchConfig)
+	}
 	below.Go("ready", func(ctx context.Context) error {
 		if h.awaitTried(ctx) {
 			h.ready.Store(true)
@@ -211,25 +203,6 @@ func (h *Host) Run(ctx context.Context, ready func()) error {
 	return errors.Join(err, h.stop(apart, devices, sinks, below))
 }
 
-// startAll runs units; one that panics is the host's own bug, and is run again after a pause.
-func (h *Host) startAll(g *life.Group, units []*unit) {
-	for _, u := range units {
-		g.Go(u.name, func(ctx context.Context) error {
-			pause := life.Backoff{First: time.Second, Longest: time.Minute}
-			for {
-				err := u.gate.run(ctx, u.inst.Run)
-				if ctx.Err() != nil || err == nil {
-					return nil
-				}
-				h.logPanic(u.name, err)
-				if pause.Wait(ctx) != nil {
-					return nil
-				}
-			}
-		})
-	}
-}
-
 func (h *Host) logPanic(name string, err error) {
 	var p *life.Panic
 	if errors.As(err, &p) {
@@ -243,7 +216,7 @@ func (h *Host) logPanic(name string, err error) {
 func (h *Host) awaitTried(ctx context.Context) bool {
 	late := time.NewTimer(time.Until(h.started.Add(readyWait)))
 	defer late.Stop()
-	for _, u := range h.devices {
+	for _, u := range h.now().devices {
 		select {
 		case <-u.inst.Tried():
 		case <-late.C:
@@ -258,8 +231,10 @@ func (h *Host) awaitTried(ctx context.Context) bool {
 // stop ends devices, sinks and the stages below them, each after its callers.
 func (h *Host) stop(ctx context.Context, devices, sinks, below *life.Group) error {
 	h.opt.Stopping()
-	h.log.Info("stopping", "grace", h.cfg.Shutdown.Grace.String())
-	ctx, cancel := context.WithTimeout(ctx, h.cfg.Shutdown.Grace)
+	h.reload.end() // no unit is started from now on
+	grace := h.now().cfg.Shutdown.Grace
+	h.log.Info("stopping", "grace", grace.String())
+	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
 	err := devices.Stop(ctx)
 	err = errors.Join(err, sinks.Stop(ctx))

@@ -21,11 +21,18 @@ import (
 type intake struct {
 	spool *spool.Spool
 	log   *slog.Logger
+
+	routing atomic.Pointer[routing] // exchanged by a reload; a batch is routed by one
+	spare   sync.Pool               // of *scratch
+
+	mu     sync.Mutex
+	counts map[string]*deviceCount // guarded by mu: by device, also of those that were removed
+}
+
+// routing says which sinks a record goes to.
+type routing struct {
 	table *route.Table
 	sinks []spool.SinkID // by the table's numbers
-
-	spare    sync.Pool // of *scratch
-	received map[string]*deviceCount
 }
 
 // deviceCount is what is counted of one device.
@@ -42,13 +49,23 @@ type scratch struct {
 	head    wire.Head
 }
 
-func newIntake(s *spool.Spool, log *slog.Logger, t *route.Table, sinks []spool.SinkID, devices []string) *intake {
-	in := &intake{spool: s, log: log, table: t, sinks: sinks, received: map[string]*deviceCount{}}
+// newIntake routes nothing until it has a routing.
+func newIntake(s *spool.Spool, log *slog.Logger) *intake {
+	in := &intake{spool: s, log: log, counts: map[string]*deviceCount{}}
 	in.spare.New = func() any { return &scratch{} }
-	for _, d := range devices {
-		in.received[d] = &deviceCount{}
-	}
 	return in
+}
+
+// countOf is what is counted of a device, which goes on when the device is stopped and started.
+func (i *intake) countOf(device string) *deviceCount {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	c := i.counts[device]
+	if c == nil {
+		c = &deviceCount{}
+		i.counts[device] = c
+	}
+	return c
 }
 
 // Position is supervise.Intake's.
@@ -65,7 +82,7 @@ func (i *intake) Term() uint64 { return i.spool.Term() }
 
 // Take is supervise.Intake's.
 func (i *intake) Take(ctx context.Context, b *supervise.DeviceBatch) {
-	count := i.received[b.Device]
+	count := i.countOf(b.Device)
 	n := uint64(len(b.In.Records))
 	count.received.Add(n)
 	var rejected *string
@@ -101,6 +118,7 @@ func (i *intake) store(ctx context.Context, b *supervise.DeviceBatch, answer fun
 	}
 	defer i.spare.Put(sc)
 	sc.entries = sc.entries[:0]
+	by := i.routing.Load()
 	if len(b.In.Next) > sdk.MaxPosition {
 		return invalid(fmt.Errorf("position of %d bytes, the limit is %d", len(b.In.Next), sdk.MaxPosition))
 	}
@@ -116,16 +134,16 @@ func (i *intake) store(ctx context.Context, b *supervise.DeviceBatch, answer fun
 			text := "an input could not be read (" + why + "): see hostd dead list --rejects"
 			*rejected = &text
 		}
-		sc.entries = append(sc.entries, spool.Entry{Payload: body, Sinks: i.route(b.Device, &sc.head)})
+		sc.entries = append(sc.entries, spool.Entry{Payload: body, Sinks: by.route(b.Device, &sc.head)})
 	}
 	batch := spool.Batch{Device: b.Device, Records: sc.entries, Position: b.In.Next, HasPosition: len(b.In.Next) > 0, Term: b.Term}
 	return i.spool.Append(ctx, batch, func(err error) { answer(reasoned(err)) }) // Rule 18: answered after the fsync
 }
 
 // route gives the sinks of a record in the spool's numbers.
-func (i *intake) route(device string, h *wire.Head) (to spool.SinkSet) {
-	set := i.table.Match(device, h.Kind, h.Label)
-	for n, id := range i.sinks {
+func (r *routing) route(device string, h *wire.Head) (to spool.SinkSet) {
+	set := r.table.Match(device, h.Kind, h.Label)
+	for n, id := range r.sinks {
 		if set>>n&1 == 1 {
 			to = to.With(id)
 		}

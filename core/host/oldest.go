@@ -42,14 +42,19 @@ func sinksOf(st spool.Stats) (names []string) {
 	return names
 }
 
-// giveOldest gives new sinks what the spool had before them. What comes in meanwhile may be delivered before it.
-func (h *Host) giveOldest(ctx context.Context) error {
-	for i, u := range h.sinks {
+// giveOldest gives new sinks, all or those that are named, what the spool had before them. What comes in meanwhile may be delivered
+// before it.
+func (h *Host) giveOldest(ctx context.Context, names []string) error {
+	r := h.now()
+	for i, u := range r.sinks {
+		if names != nil && !slices.Contains(names, u.name) {
+			continue
+		}
 		note := filepath.Join(h.places.stateOf("sinks", u.name), oldestFile)
 		if _, err := os.Stat(note); err != nil {
 			continue
 		}
-		n, err := h.spool.Replay(ctx, h.intake.sinks[i], spool.Pick{Match: h.chosen(i, "", "")}, false)
+		n, err := h.spool.Replay(ctx, r.routing.sinks[i], spool.Pick{Match: r.routing.chosen(i, "", "")}, false)
 		if err == nil {
 			err = os.Remove(note)
 		}

@@ -26,6 +26,7 @@ const (
 	opResume  = "resume"
 	opReset   = "devices.reset"
 	opForget  = "spool.forget"
+	opReload  = "reload"
 )
 
 // ReplayArgs choose the records that a sink is given once more. Empty fields choose all.
@@ -71,6 +72,8 @@ func (h *Host) operate(ctx context.Context, name string, args []byte) (any, erro
 		return do(args, func(a DeadArgs) (Count, error) { return h.drop(a) })
 	case opNote:
 		return do(args, func(a NoteArgs) (Count, error) { return Count{}, h.audit.note(a.By, a.What, a.Args) })
+	case opReload:
+		return do(args, func(a ReloadArgs) (Reloaded, error) { return h.Reload(ctx, a.By) })
 	case opForget:
 		return do(args, func(a NameArgs) (Count, error) { return h.forget(ctx, a) })
 	case opReset:
@@ -95,7 +98,8 @@ func do[A, R any](args []byte, f func(A) (R, error)) (any, error) {
 
 // replay gives a sink records once more: those which the routes of now send to it.
 func (h *Host) replay(ctx context.Context, a ReplayArgs) (Count, error) {
-	at := slices.IndexFunc(h.sinks, func(u *unit) bool { return u.name == a.Sink })
+	r := h.now()
+	at := slices.IndexFunc(r.sinks, func(u *unit) bool { return u.name == a.Sink })
 	if at < 0 {
 		return Count{}, fmt.Errorf("there is no sink %q in the configuration", a.Sink)
 	}
@@ -104,14 +108,14 @@ func (h *Host) replay(ctx context.Context, a ReplayArgs) (Count, error) {
 			return Count{}, err
 		}
 	}
-	n, err := h.spool.Replay(ctx, h.intake.sinks[at], spool.Pick{
-		Device: a.Device, From: a.From, To: a.To, Match: h.chosen(at, a.Kind, a.ID),
+	n, err := h.spool.Replay(ctx, r.routing.sinks[at], spool.Pick{
+		Device: a.Device, From: a.From, To: a.To, Match: r.routing.chosen(at, a.Kind, a.ID),
 	}, a.Dry)
 	return Count{n}, err
 }
 
 // chosen says whether a record is for the sink with that number in the route table, of the kind and with the id.
-func (h *Host) chosen(sink int, kind, id string) func(device string, payload []byte) bool {
+func (r *routing) chosen(sink int, kind, id string) func(device string, payload []byte) bool {
 	var head wire.Head
 	return func(device string, payload []byte) bool {
 		if wire.Scan(payload, &head) != nil {
@@ -120,13 +124,15 @@ func (h *Host) chosen(sink int, kind, id string) func(device string, payload []b
 		if id != "" && string(head.ID) != id || kind != "" && !route.Like(kind, string(head.Kind)) {
 			return false
 		}
-		return h.intake.table.Match(device, head.Kind, head.Label)>>sink&1 == 1
+		return r.table.Match(device, head.Kind, head.Label)>>sink&1 == 1
 	}
 }
 
 // forget lets go of a parked sink: what waits for it is given up, and its dead letters stay.
 func (h *Host) forget(ctx context.Context, a NameArgs) (Count, error) {
-	if slices.ContainsFunc(h.sinks, func(u *unit) bool { return u.name == a.Name }) {
+	h.reload.applying.Lock() // no reload brings it back meanwhile
+	defer h.reload.applying.Unlock()
+	if slices.ContainsFunc(h.now().sinks, func(u *unit) bool { return u.name == a.Name }) {
 		return Count{}, fmt.Errorf("the sink %s is in the configuration: take it out first", a.Name)
 	}
 	if err := h.audit.note(a.By, opForget, a); err != nil {

@@ -109,7 +109,10 @@ func (g *gate) isPaused() bool {
 
 // pause begins or ends a pause of a device or sink. It is kept over restarts.
 func (h *Host) pause(a NameArgs, paused bool) error {
-	units := slices.Concat(h.devices, h.sinks)
+	h.reload.applying.Lock()
+	defer h.reload.applying.Unlock()
+	r := h.now()
+	units := slices.Concat(r.devices, r.sinks)
 	at := slices.IndexFunc(units, func(u *unit) bool { return u.name == a.Name })
 	if at < 0 {
 		return fmt.Errorf("there is no device or sink %q in the configuration", a.Name)
@@ -134,14 +137,15 @@ func (h *Host) pause(a NameArgs, paused bool) error {
 // reset makes a device begin anew: its position and its plugin's memory are forgotten. What it sent before is the same
 // record when it sends it again.
 func (h *Host) reset(ctx context.Context, a NameArgs) error {
-	at := slices.IndexFunc(h.devices, func(u *unit) bool { return u.name == a.Name })
+	devices := h.now().devices
+	at := slices.IndexFunc(devices, func(u *unit) bool { return u.name == a.Name })
 	if at < 0 {
 		return fmt.Errorf("there is no device %q in the configuration", a.Name)
 	}
 	if err := h.audit.note(a.By, opReset, a); err != nil {
 		return err
 	}
-	g := &h.devices[at].gate
+	g := devices[at].gate
 	if !g.isPaused() {
 		g.set(true)
 		defer g.set(false)
@@ -169,21 +173,19 @@ func writePaused(path string, names []string) error {
 	return nil
 }
 
-// recallPauses closes the gates that were closed when the host ended. A file that cannot be read pauses nobody.
-func (h *Host) recallPauses() {
+// pausedNames are the devices and sinks that were paused when the host ended, or they left the configuration. A file that cannot be
+// read pauses nobody.
+func (h *Host) pausedNames() (names []string) {
 	b, err := os.ReadFile(h.places.paused)
 	if errors.Is(err, fs.ErrNotExist) {
-		return
+		return nil
 	}
-	var names []string
 	if err == nil {
 		err = json.Unmarshal(b, &names)
 	}
 	if err != nil {
 		h.log.Error("pauses not read: every device and sink runs", "err", err)
-		return
+		return nil
 	}
-	for _, u := range slices.Concat(h.devices, h.sinks) {
-		u.gate.set(slices.Contains(names, u.name))
-	}
+	return names
 }

@@ -85,7 +85,7 @@ func (h *Host) lookForSilence(now time.Time) {
 	for i := range st.Devices {
 		newest[st.Devices[i].Name] = st.Devices[i].Latest
 	}
-	for _, u := range h.devices {
+	for _, u := range h.now().devices {
 		e := u.expect
 		if u.gate.isPaused() {
 			e = expectation{}

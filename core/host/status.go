@@ -13,10 +13,10 @@ import (
 
 // Status is admin.Source's.
 func (h *Host) Status() admin.Status {
-	st := h.spool.Stats()
+	st, r := h.spool.Stats(), h.now()
 	s := admin.Status{
-		Clinic: h.cfg.Clinic, Version: h.opt.Version, DataDir: h.places.data, StartedAt: h.started.UTC(),
-		Devices: h.deviceStatus(&st), Sinks: h.sinkStatus(&st), Pool: h.poolStatus(),
+		Clinic: r.cfg.Clinic, Version: h.opt.Version, DataDir: h.places.data, StartedAt: h.started.UTC(),
+		Devices: deviceStatus(r.devices, &st), Sinks: sinkStatus(r.sinks, &st), Pool: h.poolStatus(), Config: h.reload.status(),
 		Spool: admin.Spool{
 			Records: st.Records, Bytes: st.Bytes, OldestAt: timeOf(st.Oldest), Quarantined: st.Quarantined, Unrouted: st.Unrouted,
 			NewestFile: st.Newest, NewestSynced: st.Synced,
@@ -35,7 +35,7 @@ func (h *Host) Ready() error {
 	if h.ready.Load() {
 		return nil
 	}
-	for _, u := range h.devices {
+	for _, u := range h.now().devices {
 		select {
 		case <-u.inst.Tried():
 		default:
@@ -53,14 +53,14 @@ func timeOf(t time.Time) *time.Time {
 	return &t
 }
 
-func (h *Host) deviceStatus(st *spool.Stats) []admin.Device {
+func deviceStatus(devices []*unit, st *spool.Stats) []admin.Device {
 	stored := map[string]*spool.DeviceStats{}
 	for i := range st.Devices {
 		stored[st.Devices[i].Name] = &st.Devices[i]
 	}
-	list := make([]admin.Device, len(h.devices))
-	for i, u := range h.devices {
-		is, count := u.inst.Status(), h.intake.received[u.name]
+	list := make([]admin.Device, len(devices))
+	for i, u := range devices {
+		is, count := u.inst.Status(), u.count
 		d := admin.Device{
 			Name: u.name, Plugin: u.plugin, Version: is.Version, State: admin.State(is.State), Restarts: is.Restarts,
 			Received: count.received.Load(), Error: is.Error,
@@ -83,13 +83,13 @@ func (h *Host) deviceStatus(st *spool.Stats) []admin.Device {
 }
 
 // sinkStatus has the configured sinks, and those that left the configuration while the spool keeps their place.
-func (h *Host) sinkStatus(st *spool.Stats) []admin.Sink {
+func sinkStatus(sinks []*unit, st *spool.Stats) []admin.Sink {
 	kept := map[string]*spool.SinkStats{}
 	for i := range st.Sinks {
 		kept[st.Sinks[i].Name] = &st.Sinks[i]
 	}
 	var list []admin.Sink
-	for _, u := range h.sinks {
+	for _, u := range sinks {
 		is := u.inst.Status()
 		s := admin.Sink{Name: u.name, Plugin: u.plugin, Version: is.Version, State: admin.State(is.State), Restarts: is.Restarts, Error: is.Error}
 		if why := u.lane.Waiting(); s.Error == "" && why != "" {
@@ -107,7 +107,7 @@ func (h *Host) sinkStatus(st *spool.Stats) []admin.Sink {
 		count(&s, k)
 		list = append(list, s)
 	}
-	slices.SortStableFunc(list[len(h.sinks):], func(a, b admin.Sink) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(list[len(sinks):], func(a, b admin.Sink) int { return cmp.Compare(a.Name, b.Name) })
 	return list
 }
 
@@ -121,7 +121,7 @@ func count(s *admin.Sink, k *spool.SinkStats) {
 func (h *Host) poolStatus() admin.Pool {
 	pool, _ := h.db.now() // why there is none is an alarm
 	if pool == nil {
-		return admin.Pool{MaxOpen: h.cfg.Database.Pool.MaxOpen}
+		return admin.Pool{MaxOpen: h.now().cfg.Database.Pool.MaxOpen}
 	}
 	p := pool.Stats()
 	s := admin.Pool{
@@ -155,7 +155,7 @@ func down(b dbpool.Breaker) error {
 
 // filling says how full the spool is and which sink holds it, from half of its cap on; else nothing.
 func (h *Host) filling(st *spool.Stats) string {
-	limit := mib(h.cfg.Spool.MaxSizeMB)
+	limit := mib(h.now().cfg.Spool.MaxSizeMB)
 	if limit == 0 {
 		return ""
 	}

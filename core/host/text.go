@@ -45,6 +45,13 @@ func statusText(s *admin.Status) string {
 	}
 	fmt.Fprintf(&b, "spool: %d records ever, %d bytes now; workers: %d of %d busy, %d jobs wait\n",
 		s.Spool.Records, s.Spool.Bytes, s.Workers.Busy, s.Workers.Size, s.Workers.Queued)
+	fmt.Fprintf(&b, "configuration: loaded %s; %d reloads\n", s.Config.LoadedAt.Local().Format(time.DateTime), s.Config.Reloads)
+	if at := s.Config.RefusedAt; at != nil {
+		fmt.Fprintf(&b, "  the newest was refused %s:\n", at.Local().Format(time.DateTime))
+		for _, f := range s.Config.Faults {
+			fmt.Fprintf(&b, "  %s\n", f)
+		}
+	}
 	return b.String()
 }
 

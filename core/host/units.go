@@ -14,16 +14,21 @@ import (
 	"github.com/hostd/hostd/core/internal/wire"
 )
 
-// unit is one device or sink.
+// unit is one device or sink as one configuration wants it.
 type unit struct {
 	name, plugin string
 	inst         *supervise.Instance
 	lane         *dispatch.Lane // sinks only
-	gate         gate
-	expect       expectation // devices only
+	count        *deviceCount   // devices only
+	expect       expectation    // devices only
+	gate         *gate          // handed on to the unit that takes its place
+
+	leave context.CancelFunc // ends it; set when it is started
+	done  chan struct{}      // closed at its end
 }
 
-func (h *Host) newDevice(c *config.Device) (*unit, error) {
+// newDevice makes a device for the configuration cfg, of which c is a part.
+func (h *Host) newDevice(cfg *config.Config, c *config.Device) (*unit, error) {
 	settings, err := c.SettingsJSON()
 	if err != nil {
 		return nil, fmt.Errorf("settings of device %s: %w", c.Name, err)
@@ -35,12 +40,13 @@ func (h *Host) newDevice(c *config.Device) (*unit, error) {
 	d := &supervise.Device{
 		Open: wire.OpenDevice{
 			Name: c.Name, Settings: settings, StateDir: h.places.stateOf("devices", c.Name),
-			StagingDir: h.places.stagingOf(c.Name), LogLevel: h.level("device", c.Name),
+			StagingDir: h.places.stagingOf(c.Name), LogLevel: level(cfg, "device", c.Name),
 		},
-		Times: times, Timeout: c.Schedule.Timeout, Answer: h.cfg.Intake.AnswerTimeout,
+		Times: times, Timeout: c.Schedule.Timeout, Answer: cfg.Intake.AnswerTimeout,
 		Intake: h.intake, Work: h.deviceWork, Overrun: h.workers.Overrun,
 	}
 	u := h.newUnit("device", c.Name, c.Plugin, d.Session)
+	u.count = h.intake.countOf(c.Name)
 	if u.expect, err = newExpectation(&c.Expect); err != nil {
 		return nil, fmt.Errorf("expect of device %s: %w", c.Name, err)
 	}
@@ -67,7 +73,8 @@ func timesOf(s *config.Schedule) (schedule.Times, error) {
 	return t, nil
 }
 
-func (h *Host) newSink(c *config.Sink, id spool.SinkID) (*unit, error) {
+// newSink makes a sink for the configuration cfg, of which c is a part.
+func (h *Host) newSink(cfg *config.Config, c *config.Sink, id spool.SinkID) (*unit, error) {
 	settings, err := c.SettingsJSON()
 	if err != nil {
 		return nil, fmt.Errorf("settings of sink %s: %w", c.Name, err)
@@ -79,7 +86,7 @@ func (h *Host) newSink(c *config.Sink, id spool.SinkID) (*unit, error) {
 	})
 	s := &supervise.Sink{
 		Open: wire.OpenSink{
-			Name: c.Name, Settings: settings, StateDir: h.places.stateOf("sinks", c.Name), BlobDir: h.places.blobs, LogLevel: h.level("sink", c.Name),
+			Name: c.Name, Settings: settings, StateDir: h.places.stateOf("sinks", c.Name), BlobDir: h.places.blobs, LogLevel: level(cfg, "sink", c.Name),
 		},
 		Store: h.db.store(c.Name), Cache: h.cache.Space(c.Name), Deliver: deliver(lane),
 	}
@@ -94,17 +101,17 @@ func (h *Host) newUnit(kind, name, plugin string, session supervise.Session) *un
 	if err != nil {
 		log.Warn("plugin is not in the plugin folder", "plugin", plugin, "err", err) // starting it will fail, and be tried again
 	}
-	return &unit{name: name, plugin: plugin, inst: supervise.NewInstance(supervise.Program{
+	return &unit{name: name, plugin: plugin, gate: &gate{}, done: make(chan struct{}), inst: supervise.NewInstance(supervise.Program{
 		Name: name, Path: path, SocketDir: h.places.sockets, Log: h.logs.Plugin(log),
 	}, session, log)}
 }
 
 // level is the level at which a plugin logs: that of its device or sink, or the host's.
-func (h *Host) level(kind, name string) string {
-	if own, ok := h.cfg.LogLevels()[kind+"."+name]; ok {
+func level(c *config.Config, kind, name string) string {
+	if own, ok := c.LogLevels()[kind+"."+name]; ok {
 		return own
 	}
-	return h.cfg.Logging.Level
+	return c.Logging.Level
 }
 
 // deviceWork is supervise.Work.

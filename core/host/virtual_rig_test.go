@@ -73,12 +73,12 @@ func openClinic(t *testing.T, cfg *config.Config, instruments []*instrument, rec
 	c.below.Go("spool", c.h.spool.Run)
 	c.below.Go("cache", c.h.cache.Run)
 	c.below.Go("workers", c.h.workers.Run)
-	c.below.Go("oldest records", c.h.giveOldest)
+	c.below.Go("oldest records", func(ctx context.Context) error { return c.h.giveOldest(ctx, nil) })
 	c.below.Go("sweep of attachments", c.h.sweep)
 	c.below.Go("look for deleted files", c.h.watch)
 	for i, r := range receivers {
 		r.frost = c.frost
-		c.sinks.Go(r.name, func(ctx context.Context) error { return c.runSink(ctx, c.h.sinks[i], r) })
+		c.sinks.Go(r.name, func(ctx context.Context) error { return c.runSink(ctx, c.h.now().sinks[i], r) })
 	}
 	for i, in := range instruments {
 		c.devices.Go(in.name, func(ctx context.Context) error { return c.runDevice(ctx, &cfg.Devices[i], in) })
@@ -91,7 +91,7 @@ func openClinic(t *testing.T, cfg *config.Config, instruments []*instrument, rec
 func (c *clinic) stop() {
 	c.t.Helper()
 	for _, g := range []*life.Group{c.devices, c.sinks, c.below} {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.t.Context()), c.h.cfg.Shutdown.Grace)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.t.Context()), c.h.now().cfg.Shutdown.Grace)
 		if err := g.Stop(ctx); err != nil {
 			c.t.Error(err)
 		}
@@ -109,7 +109,7 @@ func (c *clinic) runDevice(ctx context.Context, cfg *config.Device, in *instrume
 		Open: wire.OpenDevice{
 			Name: cfg.Name, StateDir: h.places.stateOf("devices", cfg.Name), StagingDir: h.places.stagingOf(cfg.Name),
 		},
-		Times: schedule.Times{Every: cfg.Schedule.Every}, Timeout: cfg.Schedule.Timeout, Answer: h.cfg.Intake.AnswerTimeout,
+		Times: schedule.Times{Every: cfg.Schedule.Every}, Timeout: cfg.Schedule.Timeout, Answer: h.now().cfg.Intake.AnswerTimeout,
 		Intake: &watchedIntake{intake: h.intake, refused: &c.refused}, Work: h.deviceWork, Overrun: h.workers.Overrun,
 	}
 	m := sdk.Manifest{Name: "played", Version: "1.0.0", Role: sdk.RoleDevice, Window: 1, Polled: in.every > 0}
@@ -207,7 +207,7 @@ func (c *clinic) suspend(d time.Duration, release func()) {
 func (c *clinic) holdWorkers() (release func()) {
 	c.t.Helper()
 	free := make(chan struct{})
-	for i := range c.h.cfg.Workers.Size {
+	for i := range c.h.now().cfg.Workers.Size {
 		hold := func(context.Context) { <-free }
 		if err := c.h.workers.Do(c.t.Context(), fmt.Sprint("held ", i), schedule.Deliver, hold); err != nil {
 			c.t.Fatal(err)

@@ -96,7 +96,7 @@ func (c *clinic) sleepsAndWakes(n *nap, devices []*instrument, sinks []*receiver
 	sinks[0].set(n.emr)
 	sinks[0].note(func() { sinks[0].dies = n.dies })
 	if n.emr != nil {
-		c.until(n.name, time.Hour, time.Second, func() bool { return c.h.sinks[0].lane.Waiting() != "" })
+		c.until(n.name, time.Hour, time.Second, func() bool { return c.h.now().sinks[0].lane.Waiting() != "" })
 	}
 	before := []int{sinks[0].doubles(), sinks[1].doubles()}
 	nos := refusals(devices)

@@ -55,6 +55,7 @@ func clinic() admin.Status {
 		Cache:   admin.Cache{Entries: 50, Hits: 40, Misses: 10, Loads: 9},
 		Spool:   admin.Spool{Records: 12345, Bytes: 5 << 20, OldestAt: &seen, Quarantined: 1, Unrouted: 4, NewestFile: "0000000007-0a1b2c3d.seg", NewestSynced: 4096},
 		Workers: admin.Workers{Size: 8, Busy: 2, Queued: 1},
+		Config:  admin.Config{LoadedAt: seen, Reloads: 3, Refusals: 1, RefusedAt: &seen, Faults: []string{"hostd.yaml:4: workers.size: must be 1 to 256"}},
 		Alarms: []admin.Alarm{
 			{Code: "sink_failing", Subject: "emr", Since: seen, Text: "check the database"},
 			{Code: "sink_failing", Subject: "emr", Since: seen, Text: "said twice"},

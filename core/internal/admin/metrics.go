@@ -39,6 +39,8 @@ var (
 	mSinkState = gauge("sink_state", "1 for the sink's state.", "sink", "state")
 	mRestarts  = counter("plugin_restarts_total", "Restarts of the plugin's process since the host started.", "plugin", "name")
 	mUnrouted  = counter("records_unrouted_total", "Records that no route matched, ever.")
+	mLoaded    = gauge("config_loaded_timestamp_seconds", "When the configuration in effect was loaded.")
+	mReloads   = counter("config_reloads_total", "Reloads since the host started: ok are those that changed something.", "result")
 	mAlarm     = gauge("alarm_active", "1 while the alarm stands.", "code", "subject")
 
 	mSpoolRecords = counter("spool_records_total", "Records stored, ever.")
@@ -94,6 +96,9 @@ func (c collector) collect(out chan<- prometheus.Metric) {
 	o.put(mInfo, 1, s.Version, s.Clinic)
 	o.put(mReady, truth(s.Ready))
 	o.put(mStarted, seconds(s.StartedAt))
+	o.put(mLoaded, seconds(s.Config.LoadedAt))
+	o.put(mReloads, float64(s.Config.Reloads), "ok")
+	o.put(mReloads, float64(s.Config.Refusals), "refused")
 	o.devices(s.Devices)
 	o.sinks(s.Sinks)
 	o.spool(s.Spool)

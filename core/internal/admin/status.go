@@ -47,7 +47,17 @@ type Status struct {
 	Cache     Cache     `json:"cache"`
 	Spool     Spool     `json:"spool"`
 	Workers   Workers   `json:"workers"`
+	Config    Config    `json:"config"`
 	Alarms    []Alarm   `json:"alarms"`
+}
+
+// Config is about the configuration in effect. Counts begin with the process.
+type Config struct {
+	LoadedAt  time.Time  `json:"loaded_at"`  // at the start, or by the newest reload that changed something
+	Reloads   uint64     `json:"reloads"`    // that changed something
+	Refusals  uint64     `json:"refusals"`   // reloads that changed nothing because something was wrong
+	RefusedAt *time.Time `json:"refused_at"` // null: what is in the files is in effect
+	Faults    []string   `json:"faults"`     // why the newest was refused
 }
 
 // Device is one configured device. Counts begin with the spool's first record, Received and Restarts with the process.
@@ -140,6 +150,7 @@ func status(src Source) Status {
 	s.Devices = masked(s.Devices, func(d *Device) *string { return &d.Error })
 	s.Sinks = masked(s.Sinks, func(k *Sink) *string { return &k.Error })
 	s.Alarms = masked(s.Alarms, func(a *Alarm) *string { return &a.Text })
+	s.Config.Faults = masked(s.Config.Faults, func(f *string) *string { return f })
 	if s.Pool.Holders == nil {
 		s.Pool.Holders = []Holder{}
 	}
