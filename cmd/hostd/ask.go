@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hostd/hostd/config"
 	"github.com/hostd/hostd/core/host"
 )
 
@@ -28,13 +29,13 @@ func (c *cli) statusCommand() *cobra.Command {
 		Short: "what the running host does: devices, sinks, database, alarms",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := c.load()
-			if err != nil {
-				return err
+			cfg, faults := c.load() // a running host may have refused what is in the files, and says so
+			if cfg == nil {
+				return faults
 			}
 			s, err := host.Status(cmd.Context(), cfg)
 			if err != nil {
-				return err
+				return config.Join(faults, err)
 			}
 			if c.json {
 				return c.printJSON(s)

@@ -101,7 +101,7 @@ func (c *cli) root() *cobra.Command {
 	flags.BoolVar(&c.json, "json", false, "answer in JSON")
 	root.AddCommand(c.runCommand(), c.checkCommand(), c.statusCommand(), c.examsCommand(), c.findCommand(), c.deadCommand(), c.replayCommand(),
 		c.spoolCommand(), c.namesCommand("devices", c.nameCommand("reset", "let it begin anew: what it sent is the same record when it comes again",
-			"%s begins anew\n", host.Reset)), c.namesCommand("sinks"), c.versionCommand())
+			"%s begins anew\n", host.Reset)), c.namesCommand("sinks"), c.reloadCommand(), c.versionCommand())
 	return root
 }
 
@@ -117,11 +117,15 @@ func group(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// load reads the configuration. Without -c it is hostd.yaml in the working directory.
-func (c *cli) load() (*config.Config, error) {
-	files := c.files
-	if len(files) == 0 {
-		files = []string{"hostd.yaml"}
+// sources are the configuration's files. Without -c it is hostd.yaml in the working directory.
+func (c *cli) sources() []string {
+	if len(c.files) == 0 {
+		return []string{"hostd.yaml"}
 	}
-	return config.Load(config.Options{Files: files, Env: os.Environ(), Set: c.set})
+	return c.files
+}
+
+// load reads the configuration.
+func (c *cli) load() (*config.Config, error) {
+	return config.Load(config.Options{Files: c.sources(), Env: os.Environ(), Set: c.set})
 }

@@ -30,6 +30,7 @@ const gcPercent = 40
 // run is the daemon: the first signal, a stop over HTTP or the end of ctx drains it, a second signal ends it at once.
 func (c *cli) run(ctx context.Context) error {
 	started := time.Now()
+	source := c.source() // from here on SIGHUP does not end the process
 	cfg, faults := c.load()
 	if cfg == nil {
 		return faults
@@ -47,7 +48,7 @@ func (c *cli) run(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	h := host.New(host.Options{Config: cfg, Version: version, Console: c.errs, Stop: cancel, Stopping: c.stop, Started: started})
+	h := host.New(host.Options{Config: cfg, Reload: source, Version: version, Console: c.errs, Stop: cancel, Stopping: c.stop, Started: started})
 	if err := h.Open(ctx); err != nil {
 		return errors.Join(err, h.Close())
 	}
