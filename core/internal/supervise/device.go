@@ -197,11 +197,28 @@ func (d *Device) stream(ctx context.Context, proc *Process) error {
 		err = ctx.Err()
 	}
 	g.Cancel()
-	_ = g.Wait() // its first error is err
+	_ = g.Wait()                                       // its first error is err
+	if bug := new(life.Panic); !errors.As(err, &bug) { // its batch may have no answer, ever
+		r.settle()
+	}
 	if r.wasRefused() {
 		err = fmt.Errorf("%w: %w", errNotTaken, err)
 	}
 	return err
+}
+
+// settle waits until no batch is open, at most as long as an answer may take: what is on its way to the disk when the device is
+// opened again would come twice.
+func (r *deviceRun) settle() {
+	late := time.NewTimer(r.d.Answer)
+	defer late.Stop()
+	for range maxOpenBatches {
+		select {
+		case r.slots <- struct{}{}:
+		case <-late.C:
+			return
+		}
+	}
 }
 
 // errNotTaken is the end of a stream in which a batch was refused: the device is well, and the host had no room.
@@ -281,11 +298,15 @@ func (r *deviceRun) dispatch(ctx context.Context, in *wire.Incoming) error {
 			return ctx.Err()
 		}
 		b := r.batch(in)
-		return r.d.Work(ctx, r.name, false, func(work context.Context) {
+		err := r.d.Work(ctx, r.name, false, func(work context.Context) {
 			if err := life.Call(func() error { r.take(work, b); return nil }); err != nil {
 				r.breakOff(err)
 			}
 		})
+		if err != nil {
+			<-r.slots // it will not run
+		}
+		return err
 	}
 }
 

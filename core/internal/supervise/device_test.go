@@ -425,6 +425,30 @@ func TestAcknowledgementNeverPassesAnOpenBatch(t *testing.T) {
 	}
 }
 
+// A session does not end before its open batches have their answers: the next one begins behind them.
+func TestSessionEndsBehindItsBatches(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "window8", `{"batches":3}`)
+	r.Answer = time.Hour
+	r.keep = func(b *DeviceBatch) bool { return string(b.In.Next) == "3" }
+	w := r.run(t)
+	until(t, "3 batches", func() bool { return r.count(&r.taken) == 3 && r.count(&r.stored) == 2 })
+	var answer func(error)
+	r.set(func() { answer = r.late["3"] })
+	ended := make(chan struct{})
+	go func() { w.stop(); close(ended) }()
+	select {
+	case <-ended:
+		t.Error("it ended with a batch that has no answer")
+	case <-time.After(time.Second):
+	}
+	answer(nil)
+	<-ended
+	if got := string(r.Position("")); got != "3" {
+		t.Errorf("position %s", got)
+	}
+}
+
 // A panic over a batch is the device's failure, not the host's.
 func TestPanicOverABatch(t *testing.T) {
 	t.Parallel()
