@@ -15,6 +15,7 @@ import (
 const (
 	maxWaiting = 1024 // requests of one holder that wait; more are refused as busy
 	maxGroup   = 500  // rows in one group of writes, unless a single call has more
+	maxShare   = 8    // calls of one holder in it, where there are others: they wait for all of it
 )
 
 // guard decides who is served when. Requests wait in a line per holder; a freed place goes to the holder with
@@ -318,8 +319,14 @@ func (g *guard) first(k lane) (best *line) {
 	if g.sinks < 2 {
 		limit = g.places
 	}
+	if k == narrow {
+		limit = maxGroup
+		if g.sinks > 1 {
+			limit = maxShare
+		}
+	}
 	for _, l := range g.lines {
-		if len(l.jobs[k]) == 0 || k == wide && l.inUse[k] >= limit {
+		if len(l.jobs[k]) == 0 || l.inUse[k] >= limit {
 			continue
 		}
 		if best == nil || cmp.Or(cmp.Compare(l.inUse[k], best.inUse[k]), cmp.Compare(l.served, best.served)) < 0 {

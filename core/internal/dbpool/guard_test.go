@@ -197,6 +197,35 @@ func politeWrite(t *testing.T, d *database) {
 	}
 }
 
+// A group of writes is as long as its parts, and everybody in it waits for its end: one holder has only so many in each.
+func TestAFloodFillsNoGroup(t *testing.T) {
+	d := sqliteOf(t)
+	p := d.withClinic(t, dbpool.Options{AcquireTimeout: time.Hour, OperationTimeout: time.Hour})
+	greedy := p.Store("greedy")
+	p.Store("polite")
+	var wg sync.WaitGroup
+	write := func(expr string) {
+		wg.Go(func() {
+			if _, err := greedy.Write(t.Context(), sdk.Exec{SQL: "INSERT INTO tally SELECT " + expr, Want: 1}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	first, open := d.hold(t)
+	write(first)
+	until(t, "a write stands", func() bool { return p.Stats().InUse == 1 })
+	before := p.Stats().Commits
+	for range flood {
+		write("1")
+	}
+	until(t, "a flood", func() bool { return p.Stats().Waiting == flood })
+	open()
+	wg.Wait()
+	if n := p.Stats().Commits - before; n < 1+flood/8 {
+		t.Errorf("%d writes were committed in %d groups", 1+flood, n)
+	}
+}
+
 func isClosed(c <-chan struct{}) bool {
 	select {
 	case <-c:
