@@ -176,7 +176,7 @@ func (d *describer) close() error {
 
 // check asks the plugins for their manifests: what keeps one from starting is of the machine.
 func (d *describer) check(ctx context.Context, c *config.Config) (environment []error, faults error) {
-	d.all(ctx, c)
+	d.all(ctx, pluginsOf(c))
 	faults = c.CheckPlugins(d.manifest, d.places.known())
 	for _, name := range d.names {
 		if f := d.found[name]; f.started && f.err != nil {
@@ -219,13 +219,20 @@ type described struct {
 	err      error
 }
 
-func (d *describer) all(ctx context.Context, c *config.Config) {
+// pluginsOf are the plugins that a configuration names.
+func pluginsOf(c *config.Config) (names []string) {
 	for i := range c.Devices {
-		d.names = append(d.names, c.Devices[i].Plugin)
+		names = append(names, c.Devices[i].Plugin)
 	}
 	for i := range c.Sinks {
-		d.names = append(d.names, c.Sinks[i].Plugin)
+		names = append(names, c.Sinks[i].Plugin)
 	}
+	return names
+}
+
+// all asks the plugins of these names, each once.
+func (d *describer) all(ctx context.Context, names []string) {
+	d.names = slices.Clone(names)
 	d.names = slices.DeleteFunc(d.names, func(n string) bool { return n == "" || filepath.Base(n) != n }) // faults, told elsewhere
 	slices.Sort(d.names)
 	d.names = slices.Compact(d.names)
