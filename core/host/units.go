@@ -1,10 +1,12 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/hostd/hostd/config"
 	"github.com/hostd/hostd/core/internal/dispatch"
@@ -42,7 +44,7 @@ func (h *Host) newDevice(cfg *config.Config, c *config.Device) (*unit, error) {
 			Name: c.Name, Settings: settings, StateDir: h.places.stateOf("devices", c.Name),
 			StagingDir: h.places.stagingOf(c.Name), LogLevel: level(cfg, "device", c.Name),
 		},
-		Times: times, Timeout: c.Schedule.Timeout, Answer: cfg.Intake.AnswerTimeout,
+		Plan: planOf(times), Timeout: c.Schedule.Timeout, Answer: cfg.Intake.AnswerTimeout,
 		Intake: h.intake, Work: h.deviceWork, Overrun: h.workers.Overrun,
 	}
 	u := h.newUnit("device", c.Name, c.Plugin, d.Session)
@@ -51,6 +53,21 @@ func (h *Host) newDevice(cfg *config.Config, c *config.Device) (*unit, error) {
 		return nil, fmt.Errorf("expect of device %s: %w", c.Name, err)
 	}
 	return u, nil
+}
+
+// defaultEvery is how often a polled device is read where neither its configuration nor its manifest says so.
+const defaultEvery = 2 * time.Second
+
+// planOf makes the plans of a device's sessions: of its configuration, or of the manifest's interval.
+func planOf(t schedule.Times) func(every time.Duration) supervise.Plan {
+	return func(every time.Duration) supervise.Plan {
+		own := t
+		if own.Every == 0 && own.Cron == nil {
+			own.Every = cmp.Or(every, defaultEvery)
+			own.Jitter = min(own.Jitter, own.Every)
+		}
+		return schedule.NewPlan(own, time.Now())
+	}
 }
 
 // timesOf are the times of a schedule, in the local time of the machine.

@@ -109,7 +109,7 @@ func (c *clinic) runDevice(ctx context.Context, cfg *config.Device, in *instrume
 		Open: wire.OpenDevice{
 			Name: cfg.Name, StateDir: h.places.stateOf("devices", cfg.Name), StagingDir: h.places.stagingOf(cfg.Name),
 		},
-		Times: schedule.Times{Every: cfg.Schedule.Every}, Timeout: cfg.Schedule.Timeout, Answer: h.now().cfg.Intake.AnswerTimeout,
+		Plan: planOf(schedule.Times{Every: cfg.Schedule.Every}), Timeout: cfg.Schedule.Timeout, Answer: h.now().cfg.Intake.AnswerTimeout,
 		Intake: &watchedIntake{intake: h.intake, refused: &c.refused}, Work: h.deviceWork, Overrun: h.workers.Overrun,
 	}
 	m := sdk.Manifest{Name: "played", Version: "1.0.0", Role: sdk.RoleDevice, Window: 1, Polled: in.every > 0}

@@ -64,7 +64,7 @@ func TestSinkAway(t *testing.T) {
 	c.waitLong("the backlog is delivered", func(s *status) bool { return s.sink("archive").Backlog == 0 })
 	drain := float64(at.sink("archive").Backlog) / time.Since(back).Seconds()
 	t.Logf("drained at %.0f/s, %.1f times the rate of arrival; then the host has %s", drain, drain/arrival, c.atRest())
-	if left := at.sink("archive").Backlog; left > *awayRecords/4 && drain < 5*arrival {
+	if left := at.sink("archive").Backlog; *awayRecords >= 100_000 && left > *awayRecords/4 && drain < 5*arrival { // fewer are gone too soon for a rate
 		t.Errorf("drained at %.0f/s, less than five times the arrival of %.0f/s", drain, arrival)
 	}
 	c.stop()

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/hostd/hostd/core/internal/life"
-	"github.com/hostd/hostd/core/internal/schedule"
 	"github.com/hostd/hostd/core/internal/wire"
 	"github.com/hostd/hostd/core/sdk"
 )
@@ -67,10 +66,10 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 
 // Device is one device's side of the host: how it is opened and polled.
 type Device struct {
-	Open    wire.OpenDevice // Position is filled at each open
-	Times   schedule.Times  // polled devices: when they are due; without Every and Cron, as the manifest says
-	Timeout time.Duration   // polled devices: how long one poll may take
-	Answer  time.Duration   // how long a batch may wait for its answer
+	Open    wire.OpenDevice                // Position is filled at each open
+	Plan    func(every time.Duration) Plan // polled devices: when it is due; every is the manifest's interval, 0 where it names none
+	Timeout time.Duration                  // polled devices: how long one poll may take
+	Answer  time.Duration                  // how long a batch may wait for its answer
 	Intake  Intake
 	Work    Work
 	Overrun func() // counts a poll that was due while the last one still ran
@@ -187,8 +186,8 @@ func (d *Device) stream(ctx context.Context, proc *Process) error {
 	g.Go("answers to "+r.name, r.send)
 	g.Go("answer times of "+r.name, r.watchAnswers)
 	if r.polled {
-		times := d.times(proc.Manifest)
-		g.Go("polls of "+r.name, func(ctx context.Context) error { return r.pollWhenDue(ctx, schedule.NewPlan(times, time.Now())) })
+		plan := d.Plan(interval(proc.Manifest))
+		g.Go("polls of "+r.name, func(ctx context.Context) error { return r.pollWhenDue(ctx, plan) })
 	}
 	g.Go("batches of "+r.name, r.receive)
 	select {
@@ -240,20 +239,6 @@ func (r *deviceRun) wasRefused() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.noRoom
-}
-
-// times are those of the configuration, or the manifest's interval.
-func (d *Device) times(m sdk.Manifest) schedule.Times {
-	t := d.Times
-	if t.Every > 0 || t.Cron != nil {
-		return t
-	}
-	every, err := time.ParseDuration(m.Every)
-	if err != nil || every <= 0 {
-		every = 2 * time.Second
-	}
-	t.Every, t.Jitter = every, min(t.Jitter, every)
-	return t
 }
 
 // receive reads the stream and hands batches to the workers, or to the poll that runs.
@@ -460,82 +445,6 @@ func (r *deviceRun) send(ctx context.Context) error {
 		r.mu.Unlock()
 		if err := r.stream.Send(a); err != nil {
 			return err
-		}
-	}
-}
-
-// pollWhenDue reads the device when it is due, and at once when it asks for it in its window. A poll that is due while the
-// last one runs is skipped and counted.
-func (r *deviceRun) pollWhenDue(ctx context.Context, plan *schedule.Plan) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		asked := false
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-timer.C:
-		case <-r.wake:
-			asked = true
-		}
-		if now := time.Now(); plan.Due(now) || asked && plan.Open(now) {
-			begun, err := r.pollOnce(ctx)
-			if err != nil || ctx.Err() != nil {
-				return err
-			}
-			for range plan.Done(begun, time.Now()) {
-				r.d.Overrun()
-			}
-		}
-		timer.Reset(plan.Wait(time.Now()))
-	}
-}
-
-// pollOnce has a worker read the device, and waits for its end or that of ctx. It gives when the worker began.
-func (r *deviceRun) pollOnce(ctx context.Context) (time.Time, error) {
-	var begun time.Time // of the worker, until done
-	done := make(chan error, 1)
-	if err := r.d.Work(ctx, r.name, true, func(work context.Context) {
-		begun = time.Now()
-		done <- life.Call(func() error { return r.poll(ctx, work) })
-	}); err != nil {
-		return time.Time{}, err
-	}
-	select {
-	case err := <-done:
-		return begun, err
-	case <-ctx.Done():
-		return time.Time{}, nil
-	}
-}
-
-// poll tells the device to read, and takes its batches until it says that there is nothing more.
-func (r *deviceRun) poll(ctx, work context.Context) error {
-	r.mu.Lock()
-	r.unsent.PollMillis = uint32(max(r.d.Timeout.Milliseconds(), 1))
-	r.kickSender()
-	r.mu.Unlock()
-	over := time.NewTimer(r.d.Timeout + pollGrace)
-	defer over.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-work.Done():
-			return nil
-		case <-over.C:
-			return fmt.Errorf("poll did not end within %s: %w", r.d.Timeout+pollGrace, wire.ErrHung)
-		case in := <-r.events:
-			if in.Idle {
-				r.release(in)
-				return nil
-			}
-			select {
-			case r.slots <- struct{}{}:
-			case <-ctx.Done():
-				return nil
-			}
-			r.take(work, r.batch(in))
 		}
 	}
 }

@@ -44,7 +44,7 @@ func newRig(t *testing.T, name, settings string) *rig {
 			Name: "ark-1", Settings: []byte(settings), LogLevel: "info",
 			StateDir: filepath.Join(dir, "state"), StagingDir: filepath.Join(dir, "staging"),
 		},
-		Times: schedule.Times{Every: 20 * time.Millisecond}, Timeout: 30 * time.Second, Answer: 30 * time.Second,
+		Plan: every(20 * time.Millisecond), Timeout: 30 * time.Second, Answer: 30 * time.Second,
 		Intake: r, Overrun: func() { r.over.Add(1) },
 		Work: func(ctx context.Context, device string, poll bool, run func(context.Context)) error {
 			class := schedule.Arrival
@@ -480,6 +480,11 @@ func (p *panics) Take(ctx context.Context, b *DeviceBatch) {
 	p.rig.Take(ctx, b)
 }
 
+// every is a plan of an interval, whatever the manifest says.
+func every(d time.Duration) func(time.Duration) Plan {
+	return func(time.Duration) Plan { return schedule.NewPlan(schedule.Times{Every: d}, time.Now()) }
+}
+
 func TestPollOverrunsAreCounted(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "polled", `{"mode":"slow","batches":1}`)
@@ -491,7 +496,7 @@ func TestPollOverrunsAreCounted(t *testing.T) {
 func TestPolledDeviceWakesUp(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "polled", `{}`)
-	r.Times.Every = time.Hour
+	r.Plan = every(time.Hour)
 	r.run(t)
 	r.hears(t, "nothing more")
 	if err := os.WriteFile(filepath.Join(r.Open.StateDir, "wake"), nil, 0o600); err != nil {
