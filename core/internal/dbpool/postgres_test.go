@@ -255,7 +255,7 @@ func TestARestartedServerFailsNothing(t *testing.T) {
 		var wg sync.WaitGroup
 		for n := range 8 {
 			wg.Go(func() {
-				if _, err := s.Write(t.Context(), insertVisit(fmt.Sprint(round, n)), sdk.Exec{SQL: "UPDATE tally SET n = " + expr + " WHERE n < 0", Want: -1}); err != nil {
+				if _, err := s.Write(t.Context(), insertVisit(fmt.Sprint(round, n)), sdk.Exec{SQL: "UPDATE tally SET n = n WHERE n > " + expr, Want: -1}); err != nil {
 					t.Errorf("%s: %v", round, err)
 				}
 			})

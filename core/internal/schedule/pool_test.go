@@ -311,6 +311,7 @@ func TestResizeBounds(t *testing.T) {
 		for _, c := range []schedule.Options{{Size: 2, Queue: 3}, {Size: 6, Queue: 20}, {Size: 1, Queue: 1}} {
 			p.Resize(c)
 			time.Sleep(20500 * time.Millisecond) // what was too much has gone
+			synctest.Wait()                      // jobs end in this very instant, and others begin
 			if s := p.Stats(); s.Busy != c.Size || s.Queued != c.Queue || waiting.Load() == 0 {
 				t.Errorf("%+v: %+v, %d wait for room", c, s, waiting.Load())
 			}
