@@ -15,8 +15,9 @@ import (
 )
 
 var (
-	sweep = flag.Int("sweep", 0, "0 skips it; of TestSyscallFails: how many runs with one failing call")
-	held  = flag.Int("held", 0, "0 skips it; of TestSyscallKeepsFailing: how many of the kinds")
+	sweep     = flag.Int("sweep", 0, "0 skips it; of TestSyscallFails: how many runs with one failing call")
+	sweepFrom = flag.Int("sweep-from", 0, "of TestSyscallFails: how many runs came before, so that a long form can be run in parts beside each other")
+	held      = flag.Int("held", 0, "0 skips it; of TestSyscallKeepsFailing: how many of the kinds")
 )
 
 // trouble is a group of system calls and the error that they give.
@@ -107,10 +108,16 @@ func TestSyscallFails(t *testing.T) {
 	c, o := newClinic(t), newOracle()
 	c.configure(c.loud())
 	injected, refused, nth := 0, 0, [3]int{}
-	for n := range *sweep {
+	for n := range *sweepFrom + *sweep {
+		kind := [10]int{0, 0, 0, 1, aimed, 0, 1, 0, 0, 2}[n%10]
+		if n < *sweepFrom {
+			if kind != aimed {
+				nth[kind] = nth[kind]%maxNth + 1
+			}
+			continue
+		}
 		c.drop(o, 2)
 		long := time.Duration(random.Int64N(int64(longestRun)))
-		kind := [10]int{0, 0, 0, 1, aimed, 0, 1, 0, 0, 2}[n%10]
 		if kind == aimed {
 			injected += c.meetInSegment(&storing[1][random.IntN(2)], long)
 			continue
