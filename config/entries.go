@@ -52,7 +52,7 @@ func (v *checker) schedule(at string, s *Schedule) {
 	v.span(at+".offset", s.Offset, 0, 24*time.Hour)
 	v.span(at+".jitter", s.Jitter, 0, time.Hour)
 	if s.Every != 0 && s.Jitter > s.Every {
-		v.fault(at+".jitter", "is longer than every", "write at most "+short(s.Every))
+		v.fault(at+".jitter", "is longer than every", "write at most "+Short(s.Every))
 	}
 	v.hours(at+".window", s.Window)
 	v.span(at+".timeout", s.Timeout, 100*time.Millisecond, time.Hour)
@@ -66,7 +66,7 @@ func (v *checker) expect(at string, e *Expect) {
 		v.fault(at+".every", "is missing beside during", "write e.g. 90m")
 	case e.Every == 0, err != nil:
 	case e.During != "" && e.Every >= hours.Longest():
-		v.fault(at+".every", "is not shorter than the longest hours of during", "write less than "+short(hours.Longest())+", or leave during out")
+		v.fault(at+".every", "is not shorter than the longest hours of during", "write less than "+Short(hours.Longest())+", or leave during out")
 	default:
 		v.span(at+".every", e.Every, time.Minute, 31*24*time.Hour)
 	}

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	_ "time/tzdata" // a machine may have none
 
 	"github.com/hostd/hostd/config"
 )
@@ -12,7 +13,7 @@ func at(t *testing.T, text string) time.Time {
 	t.Helper()
 	zone, err := time.LoadLocation("Europe/Berlin")
 	if err != nil {
-		t.Skip("no time zones on this machine:", err)
+		t.Fatal(err)
 	}
 	when, err := time.ParseInLocation("Mon 2006-01-02 15:04:05", text, zone)
 	if err != nil {
@@ -125,7 +126,7 @@ func FuzzHours(f *testing.F) {
 		}
 		zone, err := time.LoadLocation("Europe/Berlin")
 		if err != nil {
-			t.Skip(err)
+			t.Fatal(err)
 		}
 		when := time.Unix(unix%(1<<35), 0).In(zone)
 		switch got := h.Opens(when); {

@@ -82,7 +82,7 @@ func (c *Config) leafNode(v reflect.Value, path string, secret bool) *yaml.Node 
 	}
 	switch x := v.Interface().(type) {
 	case time.Duration:
-		return textNode(short(x))
+		return textNode(Short(x))
 	case int:
 		return &yaml.Node{Kind: yaml.ScalarNode, Tag: tagInt, Value: strconv.Itoa(x)}
 	case float64:

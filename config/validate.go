@@ -83,7 +83,7 @@ func (v *checker) number(key string, n, low, high int) {
 
 func (v *checker) span(key string, d, low, high time.Duration) {
 	if d < low || d > high {
-		v.fault(key, "must be "+short(low)+" to "+short(high), "")
+		v.fault(key, "must be "+Short(low)+" to "+Short(high), "")
 	}
 }
 
@@ -186,7 +186,7 @@ func (v *checker) database() {
 	v.dsn(d)
 	v.span("database.receipts.keep", d.Receipts.Keep, 24*time.Hour, 20*365*24*time.Hour)
 	if keep := v.c.Spool.Keep; d.Receipts.Keep <= keep && keep <= longestKeep {
-		v.fault("database.receipts.keep", "is not longer than spool.keep: what a replay brings back would be written twice", "write more than "+short(keep))
+		v.fault("database.receipts.keep", "is not longer than spool.keep: what a replay brings back would be written twice", "write more than "+Short(keep))
 	}
 	v.pool(&d.Pool)
 }
@@ -256,8 +256,8 @@ func (v *checker) plainPassword(key string, dsn Secret) (found bool) {
 	return false
 }
 
-// short writes a duration without its zero parts: 5m, not 5m0s.
-func short(d time.Duration) string {
+// Short writes a duration without its zero parts: 5m, not 5m0s.
+func Short(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")

@@ -48,7 +48,7 @@ type troubles struct {
 func (h *Host) troubles(st *spool.Stats) troubles {
 	t := troubles{database: h.databaseFault(), full: st.Low, filling: h.filling(st), missing: h.missing.list()}
 	for _, u := range h.now().devices {
-		if text := h.silenceOf(u); text != "" {
+		if text := u.silence.text(); text != "" {
 			t.silent = append(t.silent, admin.Alarm{Code: alarmSilent, Subject: u.name, Text: text})
 		}
 	}

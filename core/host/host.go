@@ -55,7 +55,6 @@ type Host struct {
 	admin   *admin.Server
 	alarms  alarms
 	missing missing
-	silence silence
 
 	ready atomic.Bool
 }

@@ -29,21 +29,20 @@ type Plugin struct {
 // running host is not disturbed. Programs that the configuration names and that are not there are in the list, with an
 // Error.
 func Plugins(ctx context.Context, c *config.Config) ([]Plugin, error) {
-	used := usesOf(c)
 	p, err := newPlaces(c)
 	if err != nil {
 		return nil, err
 	}
-	names := p.known()
-	for name := range used {
-		names = append(names, name)
-	}
-	return askPlugins(ctx, c, names, used)
+	return p.askPlugins(ctx, c, append(p.known(), pluginsOf(c)...))
 }
 
 // DescribePlugin asks one of them.
 func DescribePlugin(ctx context.Context, c *config.Config, name string) (Plugin, error) {
-	list, err := askPlugins(ctx, c, []string{name}, usesOf(c))
+	p, err := newPlaces(c)
+	if err != nil {
+		return Plugin{}, err
+	}
+	list, err := p.askPlugins(ctx, c, []string{name})
 	if err != nil {
 		return Plugin{}, err
 	}
@@ -67,12 +66,9 @@ func usesOf(c *config.Config) map[string][]string {
 	return used
 }
 
-func askPlugins(ctx context.Context, c *config.Config, names []string, used map[string][]string) (list []Plugin, err error) {
-	p, err := newPlaces(c)
-	if err != nil {
-		return nil, err
-	}
-	d, err := newDescriber(&p, c)
+func (p *places) askPlugins(ctx context.Context, c *config.Config, names []string) (list []Plugin, err error) {
+	used := usesOf(c)
+	d, err := newDescriber(p, c)
 	if err != nil {
 		return nil, err
 	}

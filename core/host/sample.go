@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hostd/hostd/config"
 	"github.com/hostd/hostd/core/sdk"
 )
 
@@ -166,16 +167,9 @@ func valueOf(k *sdk.Setting) string {
 	return `""`
 }
 
-// spanOf writes seconds as a duration without its zero parts: 24h, not 24h0m0s.
+// spanOf writes seconds as a duration.
 func spanOf(seconds float64) string {
-	text := time.Duration(seconds * float64(time.Second)).String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
+	return config.Short(time.Duration(seconds * float64(time.Second)))
 }
 
 // wrapped breaks a text at spaces.

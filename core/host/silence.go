@@ -2,98 +2,105 @@ package host
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/hostd/hostd/config"
 )
 
-// expectation is how often a device sends while it is well.
-type expectation struct {
-	every  time.Duration // 0: nothing is expected
-	during config.Hours
-}
-
-func newExpectation(e *config.Expect) (expectation, error) {
-	hours, err := config.ParseHours(e.During)
-	if err != nil {
-		return expectation{}, fmt.Errorf("during: %w", err)
-	}
-	return expectation{e.Every, hours}, nil
-}
-
 // settling is how long after its start a device is not called silent, unless less is expected of it: the machine was off,
 // and nothing could come.
 const settling = time.Hour
 
-// silent says whether a device should have sent by now. The newest record is that of the spool, from before this start
-// perhaps; zero: there is none.
-func (e expectation) silent(newest, started, now time.Time) bool {
-	if e.every == 0 || !e.during.Contains(now) || now.Sub(started) <= min(e.every, settling) {
+// silence is about a device that should send and does not. It is so until its next record, also after the hours in which
+// something is expected of it.
+type silence struct {
+	every  time.Duration // 0: nothing is expected
+	during config.Hours
+
+	mu     sync.Mutex
+	from   time.Time // guarded by mu: nothing could come before
+	is     bool      // guarded by mu
+	newest time.Time // guarded by mu: the newest record when it began; zero: there was none
+}
+
+func newSilence(e *config.Expect, from time.Time) (*silence, error) {
+	hours, err := config.ParseHours(e.During)
+	if err != nil {
+		return nil, fmt.Errorf("during: %w", err)
+	}
+	return &silence{every: e.Every, during: hours, from: from}, nil
+}
+
+// overdue says whether the device should have sent by now. The newest record is that of the spool, from before this start
+// perhaps; zero: there is none. s.mu is held.
+func (s *silence) overdue(newest, now time.Time) bool {
+	if !s.during.Contains(now) || now.Sub(s.from) <= min(s.every, settling) {
 		return false
 	}
 	since := newest
 	if since.IsZero() {
-		since = started
+		since = s.from
 	}
-	if e.during.String() != "" {
-		if opened := e.during.Opened(now); opened.After(since) {
+	if s.during.String() != "" {
+		if opened := s.during.Opened(now); opened.After(since) {
 			since = opened
 		}
 	}
-	return now.Sub(since) > e.every
+	return now.Sub(since) > s.every
 }
 
-// silence are the devices that should have sent and did not. One of them is so until its next record, or until nothing is
-// expected of it any more, also after the hours in which it is.
-type silence struct {
-	mu     sync.Mutex
-	newest map[string]time.Time // guarded by mu: of a silent device, its newest record then
-}
-
-// look gives what has changed: a device is silent now, or it has sent.
-func (s *silence) look(device string, e expectation, newest, started, now time.Time) (begins, ends bool) {
+// look gives what has changed: the device is silent now, or it is not any more. Of one that is paused nothing is expected.
+func (s *silence) look(newest, now time.Time, paused bool) (begins, ends bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before, was := s.newest[device]
+	was := s.is
 	switch {
-	case was && (e.every == 0 || newest.After(before)):
-		delete(s.newest, device)
-		return false, true
-	case !was && e.silent(newest, started, now):
-		if s.newest == nil {
-			s.newest = map[string]time.Time{}
-		}
-		s.newest[device] = newest
-		return true, false
+	case paused:
+		s.is, s.from = false, now
+	case was:
+		s.is = !newest.After(s.newest)
+	default:
+		s.is, s.newest = s.overdue(newest, now), newest
 	}
-	return false, false
+	return s.is && !was, was && !s.is
 }
 
-// of gives a silent device's newest record.
-func (s *silence) of(device string) (newest time.Time, is bool) {
+// text is the alarm's; empty where there is none.
+func (s *silence) text() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	newest, is = s.newest[device]
-	return newest, is
+	if !s.is {
+		return ""
+	}
+	return fmt.Sprintf("its newest record is of %s, and one was expected %s: see whether it is switched on and connected; the next record ends this",
+		said(s.newest), s.expected())
 }
 
-// lookForSilence looks at each device once, and logs what has changed.
-func (h *Host) lookForSilence(now time.Time) {
-	st := h.spool.Stats()
-	newest := map[string]time.Time{}
-	for i := range st.Devices {
-		newest[st.Devices[i].Name] = st.Devices[i].Latest
+func (s *silence) expected() string {
+	text := "within " + config.Short(s.every)
+	if hours := s.during.String(); hours != "" {
+		text += " during " + hours
 	}
-	for _, u := range h.now().devices {
-		e := u.expect
-		if u.gate.isPaused() {
-			e = expectation{}
-		}
-		begins, ends := h.silence.look(u.name, e, newest[u.name], h.started, now)
+	return text
+}
+
+// lookForSilence looks at each device of which something is expected, and logs what has changed.
+func (h *Host) lookForSilence(now time.Time) {
+	devices := slices.DeleteFunc(slices.Clone(h.now().devices), func(u *unit) bool { return u.silence.every == 0 })
+	if len(devices) == 0 {
+		return
+	}
+	newest := map[string]time.Time{}
+	for _, d := range h.spool.Stats().Devices {
+		newest[d.Name] = d.Latest
+	}
+	for _, u := range devices {
+		begins, ends := u.silence.look(newest[u.name], now, u.gate.isPaused())
 		switch {
 		case begins:
-			h.log.Warn("device is silent", "device", u.name, "newest_record", said(newest[u.name]), "expected_every", e.every.String(), "during", e.during.String())
+			h.log.Warn("device is silent", "device", u.name, "newest_record", said(newest[u.name]), "expected", u.silence.expected())
 		case ends:
 			h.log.Info("device is not silent any more", "device", u.name)
 		}
@@ -106,17 +113,4 @@ func said(t time.Time) string {
 		return "never"
 	}
 	return t.Local().Format(time.DateTime)
-}
-
-// silenceOf is the alarm's text for a device; empty where there is none.
-func (h *Host) silenceOf(u *unit) string {
-	newest, is := h.silence.of(u.name)
-	if !is {
-		return ""
-	}
-	when := "within " + u.expect.every.String()
-	if hours := u.expect.during.String(); hours != "" {
-		when += " during " + hours
-	}
-	return fmt.Sprintf("its newest record is of %s, and one was expected %s: see whether it is switched on and connected; the next record ends this", said(newest), when)
 }

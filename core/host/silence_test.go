@@ -19,7 +19,6 @@ func TestSilent(t *testing.T) {
 		newest, started, now time.Time
 		silent               bool
 	}{
-		"nothing is expected":            {config.Expect{}, yesterday, yesterday, day(12, 0), false},
 		"it has sent":                    {office, day(11, 0), day(8, 0), day(12, 30), false},
 		"it has not":                     {office, day(11, 0), day(8, 0), day(12, 31), true},
 		"the day has just begun":         {office, yesterday, yesterday, day(10, 30), false},
@@ -31,11 +30,11 @@ func TestSilent(t *testing.T) {
 		"and has been on for an hour":    {always, yesterday.Add(-48 * time.Hour), day(8, 0), day(9, 1), true},
 		"the clock was put back":         {office, day(17, 0), day(8, 0), day(12, 0), false},
 	} {
-		e, err := newExpectation(&c.expect)
+		s, err := newSilence(&c.expect, c.started)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := e.silent(c.newest, c.started, c.now); got != c.silent {
+		if got, _ := s.look(c.newest, c.now, false); got != c.silent {
 			t.Errorf("%s: silent is %t", name, got)
 		}
 	}
@@ -76,10 +75,15 @@ func TestSilentDeviceIsAnAlarm(t *testing.T) {
 				t.Errorf("the alarm says %q", list[0].Text)
 			}
 		}
-		c.h.now().devices[0].gate.set(true) // nobody expects a record of one that is paused
-		time.Sleep(time.Minute)
+		c.h.now().devices[0].gate.set(true) // nobody expects a record of one that is paused, and none could come before its end
+		time.Sleep(10 * time.Minute)
 		if list := silent(); len(list) != 0 {
 			t.Errorf("while it is paused: %+v", list)
+		}
+		c.h.now().devices[0].gate.set(false)
+		time.Sleep(3 * time.Minute)
+		if list := silent(); len(list) != 0 {
+			t.Errorf("just after its pause: %+v", list)
 		}
 	})
 }

@@ -22,7 +22,7 @@ type unit struct {
 	inst         *supervise.Instance
 	lane         *dispatch.Lane // sinks only
 	count        *deviceCount   // devices only
-	expect       expectation    // devices only
+	silence      *silence       // devices only
 	gate         *gate          // handed on to the unit that takes its place
 
 	leave context.CancelFunc // ends it; set when it is started
@@ -49,7 +49,7 @@ func (h *Host) newDevice(cfg *config.Config, c *config.Device) (*unit, error) {
 	}
 	u := h.newUnit("device", c.Name, c.Plugin, d.Session)
 	u.count = h.intake.countOf(c.Name)
-	if u.expect, err = newExpectation(&c.Expect); err != nil {
+	if u.silence, err = newSilence(&c.Expect, time.Now()); err != nil {
 		return nil, fmt.Errorf("expect of device %s: %w", c.Name, err)
 	}
 	return u, nil

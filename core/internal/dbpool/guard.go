@@ -313,18 +313,22 @@ func (g *guard) pick(k lane) (jobs []*job) {
 	}
 }
 
+// limit is how many requests of one holder may be served at a time; g.mu is held.
+func (g *guard) limit(k lane) int {
+	switch alone := g.sinks < 2; {
+	case k == narrow && alone:
+		return maxGroup
+	case k == narrow:
+		return maxShare
+	case alone:
+		return g.places
+	}
+	return g.perSink
+}
+
 // first is the line whose turn it is; g.mu is held.
 func (g *guard) first(k lane) (best *line) {
-	limit := g.perSink
-	if g.sinks < 2 {
-		limit = g.places
-	}
-	if k == narrow {
-		limit = maxGroup
-		if g.sinks > 1 {
-			limit = maxShare
-		}
-	}
+	limit := g.limit(k)
 	for _, l := range g.lines {
 		if len(l.jobs[k]) == 0 || l.inUse[k] >= limit {
 			continue

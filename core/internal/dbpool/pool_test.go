@@ -23,7 +23,8 @@ var (
 	gateKeys atomic.Int64
 )
 
-// TestMain gives SQL a function test_wait(n) that blocks until gate n is opened, and looks at no context, and test_sleep(ms).
+// TestMain gives SQL a function test_wait(n) that blocks until gate n is opened, and looks at no context, and test_sleep(ms), which is
+// a statement that takes its time without a CPU, for benchmarks.
 func TestMain(m *testing.M) {
 	sqlite.MustRegisterScalarFunction("test_wait", 1, func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
 		if gate, ok := gates.Load(args[0]); ok {

@@ -291,3 +291,22 @@ func TestUnpackTakesNoMemoryForWhatIsNotThere(t *testing.T) {
 		t.Errorf("%d bytes for changes that are not there: %v", took, err)
 	}
 }
+
+// TestStatementsDoNotKeepTheirMessage: a store keeps statements by their text, and with a part of a message it would keep
+// all of it.
+func TestStatementsDoNotKeepTheirMessage(t *testing.T) {
+	in, err := pack([]sdk.Change{sdk.Exec{SQL: "DELETE FROM t", Want: 1}, sdk.Insert{Table: "t", Columns: []string{"c"}, Values: []any{"x"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := unpack(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range in {
+		in[i] = '?'
+	}
+	if sql, set := out[0].(sdk.Exec).SQL, out[1].(sdk.Insert); sql != "DELETE FROM t" || set.Table != "t" || set.Columns[0] != "c" {
+		t.Errorf("they are parts of the message: %q, %q, %q", sql, set.Table, set.Columns)
+	}
+}

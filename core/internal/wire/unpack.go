@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -69,7 +70,7 @@ func (u *unpacker) change(nested int) sdk.Change {
 		f, values := u.rows(mark)
 		return sdk.Upsert{Table: f.table, Key: f.key, Columns: f.columns, Values: values}
 	case packExec:
-		e := sdk.Exec{SQL: u.text(), Want: u.varint()}
+		e := sdk.Exec{SQL: strings.Clone(u.text()), Want: u.varint()} // a store keeps statements by their text
 		e.Args = make([]any, u.count())
 		for i := range e.Args {
 			e.Args[i] = u.value(u.byte())

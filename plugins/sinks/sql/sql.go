@@ -34,7 +34,7 @@ type sink struct {
 // Open needs nothing of the database: where it is away, the records wait.
 func (s *sink) Open(_ context.Context, env sdk.SinkEnv) error {
 	s.env, s.mapping = env, nil
-	s.ahead, _ = env.Store.(sdk.StoreAhead)
+	s.ahead, _ = env.Store.(sdk.StoreAhead) // nil where the host cannot go ahead
 	if err := env.Settings.Decode(s); err != nil {
 		return err
 	}
