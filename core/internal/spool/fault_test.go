@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 )
 
 // ledger is what a test was told and told others: the truth that the spool is held against.
@@ -421,5 +423,61 @@ func TestFlippedBitCostsOneRecordAtMost(t *testing.T) {
 			t.Fatalf("byte %d of %d: %d records lost, stats %+v", at, len(whole), lost, s.Stats())
 		}
 		s.Close()
+	}
+}
+
+// TestDamagedLastRecordLeavesNoBacklog damages what a sink would get last: once the rest is settled, before or after its reader
+// waits at the end of the log, nothing waits for it.
+func TestDamagedLastRecordLeavesNoBacklog(t *testing.T) {
+	for _, settleFirst := range []bool{true, false} {
+		t.Run(fmt.Sprint("settled first ", settleFirst), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := newMemDisk()
+				s := start(t, "data/spool", Options{disk: d.disk()})
+				id := s.sink(t, "emr")
+				for n := range 3 {
+					if err := s.put(batch("ark-1", SinkSet(0).With(id), fmt.Sprint("record ", n))); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for _, f := range d.names {
+					if at := bytes.Index(f.data, []byte("record 2")); at > 0 {
+						f.data[at] ^= 1
+					}
+				}
+				r, err := s.Reader(id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer r.Close()
+				l, err := r.TryNext(10, 1<<20)
+				if err != nil || len(l.Records) != 2 {
+					t.Fatalf("got %d records, %v", len(l.Records), err)
+				}
+				settle := func() {
+					if err := s.Settle(id, l.Records[1].Seq, 2, 0); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if settleFirst {
+					settle()
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				waited := make(chan error)
+				go func() { waited <- r.Wait(ctx) }()
+				synctest.Wait()
+				if !settleFirst {
+					if got := s.Stats().Sinks[0]; got.Backlog == 0 {
+						t.Fatalf("nothing waits, and two records are not settled: %+v", got)
+					}
+					settle()
+				}
+				if got := s.Stats().Sinks[0]; got.Backlog != 0 || got.Delivered != 2 {
+					t.Fatalf("two records are settled, the third is lost, and the sink has %+v", got)
+				}
+				cancel()
+				<-waited
+			})
+		})
 	}
 }

@@ -69,6 +69,7 @@ type Reader struct {
 	src   file
 	scan  scanner
 	after uint64   // records up to here are leased or not wanted
+	given uint64   // seq of the newest record that was leased, or the cursor it began behind
 	names []string // of devices, by number
 	marks []mark   // where leases began, oldest first
 	fails int      // readings that failed in a row at one place
@@ -87,6 +88,7 @@ const maxMarks = 64
 // waiter is a Reader at the end of the log; ready is closed when a group behind it has something for its sink.
 type waiter struct {
 	ready chan struct{}
+	given uint64 // behind this one the log has nothing for the sink
 	seg   *segment
 	off   int64
 }
@@ -106,7 +108,7 @@ func (r *Reader) Rewind() error {
 	if err != nil {
 		return err
 	}
-	r.after, r.fails = cursor, 0
+	r.after, r.given, r.fails = cursor, cursor, 0
 	for i := len(r.marks) - 1; i >= 0; i-- {
 		if m := r.marks[i]; m.after <= cursor {
 			if r.marks = r.marks[:i]; r.jump(m.seg, m.off) == nil {
@@ -210,6 +212,7 @@ func (r *Reader) fill(l *Lease, maxRecords, maxBytes int) error {
 			var good bool
 			if l.buf, good = r.scan.open(l.buf, &f); good {
 				l.add(&f, r.device(f.num))
+				r.given = f.seq
 			}
 		}
 		r.after = f.seq
@@ -339,9 +342,26 @@ func (s *Spool) await(r *Reader) (*waiter, error) {
 			return nil, nil
 		}
 	}
-	w := &waiter{ready: make(chan struct{})}
+	w := &waiter{ready: make(chan struct{}), given: r.given}
 	s.waiters[r.id] = append(s.waiters[r.id], w)
+	s.caughtUp(r.id)
 	return w, nil
+}
+
+// caughtUp moves the cursor of a sink to the end of the log once a reader waits there and all that it gave is settled: what the
+// sink was still taken to wait for was lost to damage. Called with mu held.
+func (s *Spool) caughtUp(id SinkID) {
+	if int(id) >= len(s.state.sinks) {
+		return // nothing was ever for it
+	}
+	live, known := &s.sinks[id], &s.state.sinks[id]
+	for _, w := range s.waiters[id] {
+		if live.cursor >= w.given && live.cursor < known.last {
+			live.cursor, live.lost = s.state.next-1, known.appended-live.settled
+			s.remind()
+			return
+		}
+	}
 }
 
 func (s *Spool) leave(id SinkID, w *waiter) {

@@ -337,6 +337,7 @@ func (s *Spool) Settle(id SinkID, upTo uint64, n, died int) error {
 	k.cursor = min(upTo, s.next-1)
 	k.settled += uint64(max(n, 0))
 	k.died += uint64(max(died, 0))
+	s.caughtUp(id)
 	s.remind()
 	return nil
 }
