@@ -96,7 +96,7 @@ type Pool struct {
 	OperationTimeout time.Duration `yaml:"operation_timeout"` // one operation on it, 100ms to 10m
 	ConnectTimeout   time.Duration `yaml:"connect_timeout"`   // dial and login, 100ms to 2m
 	SlowQuery        time.Duration `yaml:"slow_query"`        // longer operations are logged, 1ms to 10m; 0s is off
-	PerSink          int           `yaml:"per_sink"`          // connections of one sink, 1 to max_open; 0 is max_open - 1
+	PerSink          int           `yaml:"per_sink"`          // connections of one sink, 1 to max_open; 0: half of them while other sinks ask too, else all but one
 	Monitor          Monitor       `yaml:"monitor"`
 	QueryLog         bool          `yaml:"query_log"` // each statement by its fingerprint, at debug
 }

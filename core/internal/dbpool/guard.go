@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -15,8 +14,11 @@ import (
 const (
 	maxWaiting = 1024 // requests of one holder that wait; more are refused as busy
 	maxGroup   = 500  // rows in one group of writes, unless a single call has more
-	maxShare   = 8    // calls of one holder in it, where there are others: they wait for all of it
+	maxShare   = 2    // calls of one holder in it, while others ask too: they wait for all of it
 )
+
+// memory is how long a sink that has asked counts as one that asks.
+const memory = 10 * time.Minute
 
 // guard decides who is served when. Requests wait in a line per holder; a freed place goes to the holder with
 // the fewest leases, then to the one that was served longest ago, so that no holder can crowd out another.
@@ -25,7 +27,7 @@ type guard struct {
 
 	mu      sync.Mutex
 	places  int // guarded by mu: in the wide lane
-	perSink int // guarded by mu: most of them for one holder, where there is more than one
+	perSink int // guarded by mu: most of them for one holder, where there is more than one; 0: see mayTake
 	lines   map[string]*line
 	leases  map[*lease]struct{} // guarded by mu
 	sinks   int                 // guarded by mu: holders that asked for a Store
@@ -56,7 +58,9 @@ type line struct {
 	holder string
 	jobs   [2][]*job // by lane, oldest first
 	inUse  [2]int    // jobs begun and not answered, by lane
+	writes int       // of them, writes
 	served uint64
+	asked  [2]time.Time // when its newest request came, by lane
 }
 
 // job is one request of a caller, from its queueing to its answer.
@@ -174,6 +178,7 @@ func (g *guard) push(ctx context.Context, j *job) error {
 		return fmt.Errorf("%s: %w", j.statement, err)
 	}
 	j.line.jobs[j.lane] = append(j.line.jobs[j.lane], j)
+	j.line.asked[j.lane] = j.since
 	g.waiting[j.lane]++
 	g.deal(j.lane)
 	j.crowded = !j.begun
@@ -301,6 +306,9 @@ func (g *guard) pick(k lane) (jobs []*job) {
 		j := l.jobs[k][0]
 		l.jobs[k] = slices.Delete(l.jobs[k], 0, 1)
 		l.inUse[k]++
+		if j.call != nil {
+			l.writes++
+		}
 		g.served++
 		l.served = g.served
 		g.waiting[k]--
@@ -313,24 +321,50 @@ func (g *guard) pick(k lane) (jobs []*job) {
 	}
 }
 
-// limit is how many requests of one holder may be served at a time; g.mu is held.
-func (g *guard) limit(k lane) int {
-	switch alone := g.sinks < 2; {
-	case k == narrow && alone:
-		return maxGroup
+// mayTake says whether the next request of the line may be served: fewer at a time while others ask too, for what one has under
+// way takes the time of all, even where places are free. g.mu is held.
+func (g *guard) mayTake(l *line, k lane, shared bool) bool {
+	most := maxGroup
+	switch {
+	case k == narrow && shared:
+		most = maxShare
 	case k == narrow:
-		return maxShare
-	case alone:
-		return g.places
+	case shared && l.jobs[k][0].call != nil && l.writes > 0:
+		return false // each commit waits for those that are under way
+	case g.sinks < 2:
+		most = g.places
+	case g.perSink > 0:
+		most = g.perSink
+	case shared:
+		most = max(g.places/2, 1)
+	default:
+		most = max(g.places-1, 1)
 	}
-	return g.perSink
+	return l.inUse[k] < most
+}
+
+// shared says that more than one sink asks; g.mu is held.
+func (g *guard) shared(k lane) bool {
+	var newest time.Time
+	for _, l := range g.lines {
+		if l.holder != hostName && l.asked[k].After(newest) {
+			newest = l.asked[k]
+		}
+	}
+	asking := 0
+	for _, l := range g.lines {
+		if l.holder != hostName && newest.Sub(l.asked[k]) < memory {
+			asking++
+		}
+	}
+	return asking > 1
 }
 
 // first is the line whose turn it is; g.mu is held.
 func (g *guard) first(k lane) (best *line) {
-	limit := g.limit(k)
+	shared := g.shared(k)
 	for _, l := range g.lines {
-		if len(l.jobs[k]) == 0 || l.inUse[k] >= limit {
+		if len(l.jobs[k]) == 0 || !g.mayTake(l, k, shared) {
 			continue
 		}
 		if best == nil || cmp.Or(cmp.Compare(l.inUse[k], best.inUse[k]), cmp.Compare(l.served, best.served)) < 0 {
@@ -380,6 +414,9 @@ func (g *guard) drop(l *lease, answers []answer) {
 	delete(g.leases, l)
 	for i, j := range l.jobs {
 		j.line.inUse[j.lane]--
+		if j.call != nil {
+			j.line.writes--
+		}
 		j.out, j.err = answers[i].out, answers[i].err
 		close(j.done)
 	}
@@ -433,31 +470,4 @@ func (g *guard) closeEnded() {
 	if g.stopped && g.workers == [2]int{} {
 		close(g.ended)
 	}
-}
-
-// holders is who has leases, most first; g.mu is held.
-func (g *guard) holders() []Holder {
-	by := map[string]*Holder{}
-	now := time.Now()
-	for l := range g.leases {
-		for _, j := range l.jobs {
-			h := by[j.line.holder]
-			if h == nil {
-				h = &Holder{Name: j.line.holder}
-				by[h.Name] = h
-			}
-			h.InUse = j.line.inUse[wide] + min(j.line.inUse[narrow], 1) // a group of writes is one connection
-			if age := now.Sub(l.since); age >= h.Oldest {
-				h.Oldest, h.Statement = age, j.statement
-			}
-		}
-	}
-	out := make([]Holder, 0, len(by))
-	for _, h := range by {
-		out = append(out, *h)
-	}
-	slices.SortFunc(out, func(a, b Holder) int {
-		return cmp.Or(cmp.Compare(b.InUse, a.InUse), strings.Compare(a.Name, b.Name))
-	})
-	return out
 }

@@ -202,7 +202,9 @@ func TestAFloodFillsNoGroup(t *testing.T) {
 	d := sqliteOf(t)
 	p := d.withClinic(t, dbpool.Options{AcquireTimeout: time.Hour, OperationTimeout: time.Hour})
 	greedy := p.Store("greedy")
-	p.Store("polite")
+	if _, err := p.Store("polite").Write(t.Context(), sdk.Insert{Table: "tally", Rows: []sdk.Row{{"n": 1}}}); err != nil {
+		t.Fatal(err)
+	}
 	var wg sync.WaitGroup
 	write := func(expr string) {
 		wg.Go(func() {
@@ -221,7 +223,7 @@ func TestAFloodFillsNoGroup(t *testing.T) {
 	until(t, "a flood", func() bool { return p.Stats().Waiting == flood })
 	open()
 	wg.Wait()
-	if n := p.Stats().Commits - before; n < 1+flood/8 {
+	if n := p.Stats().Commits - before; n < 1+flood/2 {
 		t.Errorf("%d writes were committed in %d groups", 1+flood, n)
 	}
 }

@@ -277,6 +277,36 @@ func TestAPoisonedConnectionHarmsNobodyElse(t *testing.T) {
 	}
 }
 
+// Commits wait for each other in the server: while others ask too, one sink has one write under way. Its reads have half of the places.
+func TestASinkAmongOthersWritesOneByOne(t *testing.T) {
+	p := newToyPool(t, hears, Options{MaxOpen: 4, OperationTimeout: time.Minute, AcquireTimeout: time.Minute})
+	var all sync.WaitGroup
+	ask := func(do func(context.Context, string, string) error) {
+		for range 5 {
+			all.Go(func() {
+				if err := do(t.Context(), "greedy", "GOOD"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	under := func(what string, n int, do func(context.Context, string, string) error) {
+		p.server.freeze()
+		ask(do)
+		if !eventually(func() bool { s := p.Stats(); return s.InUse == n && s.InUse+s.Waiting == 5 }) {
+			t.Errorf("%s: %d are under way and %d wait, want %d", what, p.Stats().InUse, p.Stats().Waiting, n)
+		}
+		p.server.thaw()
+		all.Wait()
+	}
+	under("alone", 4, p.write)
+	if err := p.write(t.Context(), "polite", "GOOD"); err != nil {
+		t.Fatal(err)
+	}
+	under("writes of one among others", 1, p.write)
+	under("reads of one among others", 2, p.read)
+}
+
 // When one connection is lost, those that nobody uses go with it.
 func TestIdleConnectionsGoTogether(t *testing.T) {
 	p := newToyPool(t, hears, Options{MaxOpen: 4, OperationTimeout: time.Minute})

@@ -1,8 +1,10 @@
 package dbpool
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -154,4 +156,31 @@ func describe(holders []Holder, n detailed) string {
 		}
 	}
 	return b.String()
+}
+
+// holders is who has leases, most first; g.mu is held.
+func (g *guard) holders() []Holder {
+	by := map[string]*Holder{}
+	now := time.Now()
+	for l := range g.leases {
+		for _, j := range l.jobs {
+			h := by[j.line.holder]
+			if h == nil {
+				h = &Holder{Name: j.line.holder}
+				by[h.Name] = h
+			}
+			h.InUse = j.line.inUse[wide] + min(j.line.inUse[narrow], 1) // a group of writes is one connection
+			if age := now.Sub(l.since); age >= h.Oldest {
+				h.Oldest, h.Statement = age, j.statement
+			}
+		}
+	}
+	out := make([]Holder, 0, len(by))
+	for _, h := range by {
+		out = append(out, *h)
+	}
+	slices.SortFunc(out, func(a, b Holder) int {
+		return cmp.Or(cmp.Compare(b.InUse, a.InUse), strings.Compare(a.Name, b.Name))
+	})
+	return out
 }

@@ -29,7 +29,7 @@ type Options struct {
 	OperationTimeout time.Duration // longest operation, once it has its connection; 10 s
 	ConnectTimeout   time.Duration // longest Open; 10 s
 	SlowQuery        time.Duration // operations that take longer are logged; 0 is none
-	PerSink          int           // most connections of one sink, where there is more than one; all but one
+	PerSink          int           // most connections of one sink, where there is more than one; 0: half of them while others ask too, else all but one
 	MonitorEnabled   bool
 	MonitorInterval  time.Duration // between the status lines; 10 s
 	WarnAt           float64       // share of connections in use at which the monitor warns, above 0 to 1; 0.85
@@ -157,9 +157,7 @@ func (o *Options) fill(d *dialect) error {
 	if o.WarnAt <= 0 {
 		o.WarnAt = 0.85
 	}
-	if most := d.places(wide, o.MaxOpen); o.PerSink <= 0 || o.PerSink > most {
-		o.PerSink = max(most-1, 1)
-	}
+	o.PerSink = min(max(o.PerSink, 0), max(d.places(wide, o.MaxOpen)-1, 1))
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}

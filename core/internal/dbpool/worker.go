@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"github.com/hostd/hostd/core/internal/life"
@@ -36,6 +37,7 @@ func (p *Pool) serve(k lane) func(context.Context) error {
 			answers := w.answer(ctx, l)
 			p.note(ctx, l, answers)
 			goOn, kept := p.guard.give(l, answers)
+			runtime.Gosched() // who has an answer goes first: what they ask next joins the next group
 			if kept != nil {
 				p.reclaim(l, kept)
 			}
