@@ -37,7 +37,9 @@ func (p *Pool) serve(k lane) func(context.Context) error {
 			answers := w.answer(ctx, l)
 			p.note(ctx, l, answers)
 			goOn, kept := p.guard.give(l, answers)
-			runtime.Gosched() // who has an answer goes first: what they ask next joins the next group
+			if l.jobs[0].call != nil {
+				runtime.Gosched() // who has an answer goes first: what they write next joins the next group
+			}
 			if kept != nil {
 				p.reclaim(l, kept)
 			}
