@@ -55,7 +55,10 @@ func differing(a, b reflect.Value, path string) (list []string) {
 		switch f.Type.Kind() {
 		case reflect.Struct:
 			list = append(list, differing(x, y, key)...)
-		case reflect.Slice: // devices, sinks and routes
+		case reflect.Slice: // devices, sinks and routes are compared by themselves
+			if f.Type.Elem().Kind() == reflect.String && !slices.Equal(x.Interface().([]string), y.Interface().([]string)) {
+				list = append(list, key)
+			}
 		case reflect.Map:
 			if (x.Len() > 0 || y.Len() > 0) && !reflect.DeepEqual(x.Interface(), y.Interface()) {
 				list = append(list, key)

@@ -33,8 +33,10 @@ type Config struct {
 
 // Plugins says where binaries are found and which may run.
 type Plugins struct {
-	Dir   string `yaml:"dir"`
-	Trust string `yaml:"trust"` // folder: what is in the folder runs
+	Dir   string   `yaml:"dir"`   // where binaries are dropped in, with NAME.yaml beside NAME
+	Trust string   `yaml:"trust"` // folder: what is in the folder runs; pinned: what is in Pins; signed: what one of Keys has signed
+	Pins  []string `yaml:"pins"`  // SHA-256 in lower-case hex
+	Keys  []string `yaml:"keys"`  // ed25519 public keys in base64
 }
 
 // Workers bounds the pool that runs every job.

@@ -85,7 +85,7 @@ func (v *checker) sinks() {
 		v.number(at+".batch", s.Batch, 1, 1000)
 		v.number(at+".in_flight", s.InFlight, 1, 8)
 		v.span(at+".timeout", s.Timeout, time.Second, time.Hour)
-		v.word(at+".start", s.Start, []string{"now", "oldest"}, nil)
+		v.word(at+".start", s.Start, []string{"now", "oldest"})
 	}
 }
 
@@ -100,7 +100,7 @@ func (v *checker) entry(at, plugin, level string) {
 		v.fault(at+".plugin", "must be 1 to 64 lower-case letters, digits and dashes", "")
 	}
 	if level != "" {
-		v.word(at+".log_level", level, levelWords, nil)
+		v.word(at+".log_level", level, levelWords)
 	}
 }
 

@@ -32,7 +32,7 @@ const (
 const separator = "\x1f"
 
 // Options say where the configuration comes from. A later source wins over an earlier one key by key, and a list
-// replaces a list: Files, then Env, then Set.
+// replaces a list: Files, then Env, then Set. The device blocks of the plugin folder are added to devices.
 type Options struct {
 	Files []string          // in order; *.yaml and *.yml of a folder conf.d beside the first follow it in the order of their names
 	Env   []string          // in the form of os.Environ: HOSTD_WORKERS__SIZE=4 sets workers.size
@@ -57,6 +57,7 @@ func Load(o Options) (*Config, error) {
 	}
 	l.environment(o.Env)
 	l.flags(o.Set)
+	l.inbox()
 	return l.finish()
 }
 

@@ -13,6 +13,7 @@ var (
 	typePercent  = reflect.TypeFor[Percent]()
 	typeSecret   = reflect.TypeFor[Secret]()
 	typeConfig   = reflect.TypeFor[Config]()
+	typeDevice   = reflect.TypeFor[Device]()
 )
 
 // field gives the field of a block that a key means.

@@ -87,13 +87,9 @@ func (v *checker) span(key string, d, low, high time.Duration) {
 	}
 }
 
-// word holds a value to the words of this version; later are words of the design that this version does not have.
-func (v *checker) word(key, value string, known, later []string) {
-	switch {
-	case slices.Contains(known, value):
-	case slices.Contains(later, value):
-		v.fault(key, v.said(key, value)+" is not in this version", "known: "+strings.Join(known, ", "))
-	default:
+// word holds a value to the words of this version.
+func (v *checker) word(key, value string, known []string) {
+	if !slices.Contains(known, value) {
 		v.fault(key, "must be "+strings.Join(known, " or "), v.near(key, value, known))
 	}
 }
@@ -110,8 +106,7 @@ func (v *checker) host() {
 		v.fault("clinic", fmt.Sprintf("must be one line of at most %d bytes", maxClinic), "")
 	}
 	v.filled("data_dir", c.DataDir)
-	v.filled("plugins.dir", c.Plugins.Dir)
-	v.word("plugins.trust", c.Plugins.Trust, []string{"folder"}, []string{"pinned", "signed"})
+	v.trust()
 	v.number("workers.size", c.Workers.Size, 1, 256)
 	v.number("workers.queue", c.Workers.Queue, 1, 65536)
 	v.span("intake.answer_timeout", c.Intake.AnswerTimeout, 100*time.Millisecond, 5*time.Minute)
@@ -166,15 +161,15 @@ var (
 
 func (v *checker) logging() {
 	g := &v.c.Logging
-	v.word("logging.level", g.Level, levelWords, nil)
+	v.word("logging.level", g.Level, levelWords)
 	for _, k := range slices.Sorted(maps.Keys(g.Levels)) {
 		key := join("logging.levels", k)
 		if !component.MatchString(k) {
 			v.fault(key, "is not the name of a component", "write e.g. spool, device or device.NAME")
 		}
-		v.word(key, g.Levels[k], levelWords, nil)
+		v.word(key, g.Levels[k], levelWords)
 	}
-	v.word("logging.format", g.Format, []string{"text", "json"}, nil)
+	v.word("logging.format", g.Format, []string{"text", "json"})
 	v.number("logging.file.max_size_mb", g.File.MaxSizeMB, 1, 10240)
 	v.number("logging.file.max_backups", g.File.MaxBackups, 1, 10000)
 	v.number("logging.file.max_age_days", g.File.MaxAgeDays, 1, 3650)
@@ -182,7 +177,7 @@ func (v *checker) logging() {
 
 func (v *checker) database() {
 	d := &v.c.Database
-	v.word("database.driver", d.Driver, Drivers(), nil)
+	v.word("database.driver", d.Driver, Drivers())
 	v.dsn(d)
 	v.span("database.receipts.keep", d.Receipts.Keep, 24*time.Hour, 20*365*24*time.Hour)
 	if keep := v.c.Spool.Keep; d.Receipts.Keep <= keep && keep <= longestKeep {

@@ -23,7 +23,7 @@ func WriteFile(path string, data []byte) error {
 		err = os.Rename(next, path) // Rule 18: synced before it gets its name
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(path))
+		err = SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
 		return fmt.Errorf("write file: %w", err)
@@ -31,8 +31,8 @@ func WriteFile(path string, data []byte) error {
 	return nil
 }
 
-// syncDir does nothing on Windows, where a folder cannot be synced.
-func syncDir(path string) error {
+// SyncDir makes the names in a folder durable. It does nothing on Windows, where a folder cannot be synced.
+func SyncDir(path string) error {
 	if runtime.GOOS == "windows" {
 		return nil
 	}
