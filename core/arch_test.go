@@ -67,6 +67,8 @@ var table = []line{
 	},
 	{pkg: "core/internal/wire/pb", owns: []string{grpc, protobuf}},
 	{pkg: "core/internal/supervise", may: stage("core/internal/wire"), inTests: core, owns: []string{goPlugin, grpc, hclog, xsys}},
+	// The binaries that supervise starts: it knows manifests, and starts nothing itself.
+	{pkg: "core/internal/pluginstore", may: []string{"core/sdk", "core/internal/durable"}, inTests: core},
 	{pkg: "core/internal/schedule", may: stage(), inTests: core},
 	{pkg: "core/internal/route", may: []string{"core/sdk", "config"}, inTests: core},
 	{pkg: "core/internal/spool", may: stage(), inTests: core},

@@ -12,7 +12,32 @@ import (
 
 func (c *cli) pluginsCommand() *cobra.Command {
 	cmd := group(&cobra.Command{Use: "plugins", Short: "what lies in the plugin folder"})
-	cmd.AddCommand(c.pluginsListCommand(), c.pluginsDescribeCommand())
+	cmd.AddCommand(c.pluginsListCommand(), c.pluginsDescribeCommand(), c.pluginsApproveCommand(),
+		c.nameCommand("remove", "stop a plugin's devices and sinks; what waits for them is kept, and approve brings it back", "%s is removed; its file may stay in the plugin folder\n", host.RemovePlugin))
+	return cmd
+}
+
+func (c *cli) pluginsApproveCommand() *cobra.Command {
+	var sum string
+	cmd := &cobra.Command{
+		Use:   "approve NAME -c FILE",
+		Short: "let a binary of the plugin folder in: one that is not trusted, crashed too often, or was removed",
+		Long: "Let a binary of the plugin folder in that the running host keeps out: because it is not trusted, crashed too often, or was removed.\n" +
+			"Compare its sha256, which hostd plugins list prints, with what its maker says before you do. The act is audited.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := c.load()
+			if err != nil {
+				return err
+			}
+			done, err := host.Approve(cmd.Context(), cfg, host.ApproveArgs{By: who(), Name: args[0], SHA256: sum})
+			if err != nil {
+				return err
+			}
+			return c.answer(host.ApproveArgs{Name: args[0], SHA256: done}, fmt.Sprintf("%s is approved: %s\n", args[0], done))
+		},
+	}
+	cmd.Flags().StringVar(&sum, "sha256", "", "of the binary; without it that of the file in the plugin folder")
 	return cmd
 }
 
@@ -32,8 +57,10 @@ func (c *cli) besides() (*config.Config, func(), error) {
 func (c *cli) pluginsListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list -c FILE",
-		Short: "name, version, role, hash and users of each plugin; each is started for a moment",
-		Args:  cobra.NoArgs,
+		Short: "name, version, role, state, hash and users of each plugin",
+		Long: "Name, version, role, state, hash and users of each plugin, as the running host has them. Without one each program in the plugin folder is\n" +
+			"started for a moment and asked.",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, release, err := c.besides()
 			if err != nil {

@@ -43,10 +43,11 @@ type troubles struct {
 	filling  string   // how full the spool is; empty while there is nothing to say
 	missing  []string // files of the spool that somebody has deleted
 	silent   []admin.Alarm
+	plugins  []admin.Alarm
 }
 
 func (h *Host) troubles(st *spool.Stats) troubles {
-	t := troubles{database: h.databaseFault(), full: st.Low, filling: h.filling(st), missing: h.missing.list()}
+	t := troubles{database: h.databaseFault(), full: st.Low, filling: h.filling(st), missing: h.missing.list(), plugins: h.pluginAlarms()}
 	for _, u := range h.now().devices {
 		if text := u.silence.text(); text != "" {
 			t.silent = append(t.silent, admin.Alarm{Code: alarmSilent, Subject: u.name, Text: text})
@@ -84,7 +85,7 @@ func (a *alarms) of(s *admin.Status, t troubles) []admin.Alarm {
 	if n := s.Spool.Quarantined; n > 0 {
 		add(alarmQuarantine, "", "%d damaged ranges of the spool were set aside: see the folder spool/quarantine in data_dir, hostd spool verify, and check the disk", n)
 	}
-	list = append(list, t.silent...)
+	list = append(append(list, t.silent...), t.plugins...)
 	if f := s.Config.Faults; len(f) > 0 {
 		more := ""
 		if len(f) > 1 {

@@ -8,9 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -19,6 +17,7 @@ import (
 	"github.com/hostd/hostd/core/internal/dbpool"
 	"github.com/hostd/hostd/core/internal/life"
 	"github.com/hostd/hostd/core/internal/logs"
+	"github.com/hostd/hostd/core/internal/pluginstore"
 	"github.com/hostd/hostd/core/internal/supervise"
 	"github.com/hostd/hostd/core/sdk"
 )
@@ -144,7 +143,7 @@ func newDescriber(p *places, c *config.Config) (*describer, error) {
 	if err != nil {
 		return nil, Environment(fmt.Errorf("open log: %w", err))
 	}
-	d := &describer{places: p, logs: quiet, found: map[string]described{}}
+	d := &describer{places: p, logs: quiet, trust: c.Plugins.Trust, found: map[string]described{}}
 	sweepChecks(time.Now())
 	if d.sockets, err = os.MkdirTemp("", checkFolder); err != nil {
 		return nil, Environment(errors.Join(fmt.Errorf("make folder for sockets: %w", err), quiet.Close()))
@@ -186,20 +185,36 @@ func (d *describer) check(ctx context.Context, c *config.Config) (environment []
 	return environment, faults
 }
 
-// known are the names of the programs in the plugin folder, sorted.
+// known are the names of the programs in the plugin folder, and of those that were taken from there, sorted.
 func (p *places) known() []string {
+	names := pluginstore.Peek(p.pluginStore)
 	entries, err := os.ReadDir(p.plugins)
 	if err != nil {
-		return nil // each plugin is reported as missing then
+		return names // each plugin is reported as missing then
 	}
-	var names []string
 	for _, e := range entries {
-		name, exe := strings.CutSuffix(e.Name(), ".exe")
-		if e.Type().IsRegular() && name != "hostd" && exe == (runtime.GOOS == "windows") {
+		if name := pluginstore.NameOf(e); name != "" && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
+	slices.Sort(names)
 	return names
+}
+
+// runs is the path of the binary that a host would run now: where the folder is trusted that in the folder, else, and where there is none, the
+// copy that was taken. The error is config.ErrUnchecked where a binary waits for that.
+func (p *places) runs(trust, name string) (string, error) {
+	path, err := p.program(name)
+	if err == nil && trust == pluginstore.Folder {
+		return path, nil
+	}
+	if taken := pluginstore.PeekProgram(p.pluginStore, name); taken != "" {
+		return taken, nil
+	}
+	if err == nil {
+		return "", fmt.Errorf("%w: %s was not taken into the plugin store yet, which hostd run does where it is trusted", config.ErrUnchecked, name)
+	}
+	return "", fmt.Errorf("there is no plugin %s in %s", name, p.plugins)
 }
 
 // describer asks each plugin of a configuration for its manifest once.
@@ -207,6 +222,7 @@ type describer struct {
 	places  *places
 	logs    *logs.Logs
 	sockets string
+	trust   string
 	names   []string
 
 	mu    sync.Mutex
@@ -215,7 +231,7 @@ type describer struct {
 
 type described struct {
 	manifest sdk.Manifest
-	started  bool // there is a binary, and it was started
+	started  bool // there is a binary, and it was started, or may not be
 	err      error
 }
 
@@ -238,8 +254,13 @@ func (d *describer) all(ctx context.Context, names []string) {
 	d.names = slices.Compact(d.names)
 	ctx, cancel := context.WithTimeout(ctx, describeTime)
 	defer cancel()
-	todo := make(chan string, len(d.names))
-	for _, n := range d.names {
+	d.each(ctx, d.names, func(ctx context.Context, name string) { d.put(name, d.describe(ctx, name)) })
+}
+
+// each calls do for each name, some at a time.
+func (d *describer) each(ctx context.Context, names []string, do func(ctx context.Context, name string)) {
+	todo := make(chan string, len(names))
+	for _, n := range names {
 		todo <- n
 	}
 	close(todo)
@@ -247,7 +268,7 @@ func (d *describer) all(ctx context.Context, names []string) {
 	for range describers {
 		g.Go("describe", func(ctx context.Context) error {
 			for name := range todo {
-				d.put(name, d.describe(ctx, name))
+				do(ctx, name)
 			}
 			return nil
 		})
@@ -264,9 +285,9 @@ func (d *describer) put(name string, f described) {
 }
 
 func (d *describer) describe(ctx context.Context, name string) (f described) {
-	path, err := d.places.program(name)
+	path, err := d.places.runs(d.trust, name)
 	if err != nil {
-		f.err = fmt.Errorf("there is no plugin %s in %s", name, d.places.plugins)
+		f.err, f.started = err, errors.Is(err, config.ErrUnchecked)
 		return f
 	}
 	f.started = true

@@ -55,6 +55,7 @@ type Host struct {
 	admin   *admin.Server
 	alarms  alarms
 	missing missing
+	dropins dropins
 
 	ready atomic.Bool
 }
@@ -112,6 +113,13 @@ func (h *Host) openStages(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("spool.key: %w", err)
 	}
+	if h.audit, err = openAudit(h.places.audit); err != nil {
+		return Environment(err)
+	}
+	if err := h.openStore(cfg); err != nil {
+		return err
+	}
+	h.takeFirst(ctx, cfg)
 	indexKey, err := h.places.indexKey()
 	if err != nil {
 		return err
@@ -121,9 +129,6 @@ func (h *Host) openStages(ctx context.Context) error {
 	h.spool, err = spool.Open(h.places.spool, o)
 	if err != nil {
 		return spoolFault(h.places.spool, key, err)
-	}
-	if h.audit, err = openAudit(h.places.audit); err != nil {
-		return Environment(err)
 	}
 	h.cache = cache.New(cacheLimits(cfg))
 	h.db = newDatabase(h)
@@ -182,6 +187,7 @@ func (h *Host) Run(ctx context.Context, ready func()) error {
 	r := h.now()
 	h.startFirst(r) //nolint:contextcheck // units live in their groups, whose contexts are of ctx
 	h.log.Info("started", "version", h.opt.Version, "clinic", r.cfg.Clinic, "devices", len(r.devices), "sinks", len(r.sinks), "page", h.admin.Addr())
+	below.Go("watch of the plugin folder", h.watchPlugins)
 	if h.opt.Reload.Load != nil {
 		below.Go("watch of the configuration", h.watchConfig)
 	}
@@ -217,7 +223,7 @@ func (h *Host) awaitTried(ctx context.Context) bool {
 	defer late.Stop()
 	for _, u := range h.now().devices {
 		select {
-		case <-u.inst.Tried():
+		case <-u.tried():
 		case <-late.C:
 			return true
 		case <-ctx.Done():

@@ -27,6 +27,11 @@ const (
 	opReset   = "devices.reset"
 	opForget  = "spool.forget"
 	opReload  = "reload"
+	opTake    = "plugins.take"
+	opBack    = "plugins.back"
+	opApprove = "plugins.approve"
+	opRemove  = "plugins.remove"
+	opPlugins = "plugins"
 )
 
 // ReplayArgs choose the records that a sink is given once more. Empty fields choose all.
@@ -74,6 +79,12 @@ func (h *Host) operate(ctx context.Context, name string, args []byte) (any, erro
 		return do(args, func(a NoteArgs) (Count, error) { return Count{}, h.audit.note(a.By, a.What, a.Args) })
 	case opReload:
 		return do(args, func(a ReloadArgs) (Reloaded, error) { return h.Reload(ctx, a.By) })
+	case opPlugins:
+		return h.plugins(), nil
+	case opApprove:
+		return do(args, h.approve)
+	case opRemove:
+		return do(args, func(a NameArgs) (Count, error) { return Count{}, h.removePlugin(a) })
 	case opForget:
 		return do(args, func(a NameArgs) (Count, error) { return h.forget(ctx, a) })
 	case opReset:

@@ -125,6 +125,9 @@ func (h *Host) pause(a NameArgs, paused bool) error {
 		return err
 	}
 	units[at].gate.set(paused)
+	if b := units[at].beside; paused && b != nil {
+		b.before.leave() // it may still work beside this one
+	}
 	var names []string
 	for _, u := range units {
 		if u.gate.isPaused() {
@@ -145,6 +148,7 @@ func (h *Host) reset(ctx context.Context, a NameArgs) error {
 	if err := h.audit.note(a.By, opReset, a); err != nil {
 		return err
 	}
+	devices[at].beside.do()
 	g := devices[at].gate
 	if !g.isPaused() {
 		g.set(true)

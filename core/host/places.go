@@ -37,7 +37,7 @@ func (e *ofMachine) Unwrap() error { return e.error }
 
 // places are the host's folders and files, as full paths.
 type places struct {
-	data, spool, blobs, state, staging, database, token, lock, audit, paused, indexKeyFile string
+	data, spool, blobs, state, staging, database, token, lock, audit, paused, indexKeyFile, pluginStore string
 
 	plugins string
 	sockets string // of the plugins; short, since the path of a Unix socket is at most about 100 bytes
@@ -57,7 +57,7 @@ func newPlaces(c *config.Config) (places, error) {
 	return places{
 		data: data, spool: in("spool"), blobs: in("blobs"), state: in("state"), staging: in("staging"),
 		database: in("hostd.db"), token: in("admin.token"), lock: in("hostd.lock"),
-		audit: in("audit.ndjson"), paused: in("paused.json"), indexKeyFile: in("index.key"),
+		audit: in("audit.ndjson"), paused: in("paused.json"), indexKeyFile: in("index.key"), pluginStore: in("plugins"),
 		plugins: plugins, sockets: filepath.Join(os.TempDir(), "hostd-"+hex.EncodeToString(sum[:6])),
 	}, nil
 }
@@ -73,7 +73,9 @@ func (p *places) make() error {
 }
 
 // folders are those that the host must be able to write, the data folder first.
-func (p *places) folders() []string { return []string{p.data, p.spool, p.blobs, p.state, p.staging} }
+func (p *places) folders() []string {
+	return []string{p.data, p.spool, p.blobs, p.state, p.staging, p.pluginStore}
+}
 
 // emptySockets makes the folder anew: a killed plugin leaves its socket behind. The last folder is made, not only
 // found, so that it belongs to this account.

@@ -13,22 +13,28 @@ import (
 	"text/tabwriter"
 
 	"github.com/hostd/hostd/config"
+	"github.com/hostd/hostd/core/internal/admin"
 	"github.com/hostd/hostd/core/sdk"
 )
 
 // Plugin is a program of the plugin folder.
 type Plugin struct {
-	Name     string       `json:"name"`            // of the file
-	SHA256   string       `json:"sha256"`          // of the file, in hex; empty where it cannot be read
-	Manifest sdk.Manifest `json:"manifest"`        // its own words; empty with an Error
-	UsedBy   []string     `json:"used_by"`         // names of devices and sinks of the configuration
-	Error    string       `json:"error,omitempty"` // why it cannot be used
+	Name     string       `json:"name"`               // of the file
+	SHA256   string       `json:"sha256"`             // of the file, in hex; empty where it cannot be read
+	Manifest sdk.Manifest `json:"manifest"`           // its own words; empty with an Error
+	UsedBy   []string     `json:"used_by"`            // names of devices and sinks of the configuration
+	Error    string       `json:"error,omitempty"`    // why it cannot be used
+	State    string       `json:"state,omitempty"`    // one of the Plugin constants, where a host runs that says so
+	Previous string       `json:"previous,omitempty"` // version that stays for the way back
 }
 
-// Plugins asks every program in the plugin folder what it is. It starts each of them for a moment, and changes nothing; a
-// running host is not disturbed. Programs that the configuration names and that are not there are in the list, with an
-// Error.
-func Plugins(ctx context.Context, c *config.Config) ([]Plugin, error) {
+// Plugins asks the running host how its plugins stand. Without one it asks every program in the plugin folder what it is: it starts each of
+// them for a moment, and changes nothing. Programs that the configuration names and that are not there are in the list, with an Error.
+func Plugins(ctx context.Context, c *config.Config) (list []Plugin, err error) {
+	err = ask(ctx, c, opPlugins, struct{}{}, &list)
+	if !errors.Is(err, admin.ErrUnreachable) && !errors.Is(err, ErrEnvironment) {
+		return list, err
+	}
 	p, err := newPlaces(c)
 	if err != nil {
 		return nil, err
@@ -111,10 +117,10 @@ func (p *places) hashOf(name string) (string, error) {
 // WritePlugins prints a list for people.
 func WritePlugins(w io.Writer, list []Plugin) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	row(t, "PLUGIN", "VERSION", "ROLE", "SHA256", "USED BY", "ERROR")
+	row(t, "PLUGIN", "VERSION", "BEFORE", "ROLE", "STATE", "SHA256", "USED BY", "REASON")
 	for i := range list {
 		k := &list[i]
-		row(t, k.Name, k.Manifest.Version, string(k.Manifest.Role), k.SHA256[:min(len(k.SHA256), 12)], strings.Join(k.UsedBy, ", "), k.Error)
+		row(t, k.Name, k.Manifest.Version, k.Previous, string(k.Manifest.Role), k.State, k.SHA256[:min(len(k.SHA256), 12)], strings.Join(k.UsedBy, ", "), k.Error)
 	}
 	return t.Flush()
 }

@@ -84,14 +84,10 @@ func (l *reload) status() admin.Config {
 }
 
 // trying keeps the sum of the files that are about to be read.
-func (l *reload) trying(sum func() string) {
-	if sum == nil {
-		return
-	}
-	s := sum()
+func (l *reload) trying(sum string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.tried = s
+	l.tried = sum
 }
 
 func (l *reload) wasTried(sum string) bool {
@@ -135,7 +131,7 @@ func (h *Host) watchConfig(ctx context.Context) error {
 			if h.opt.Reload.Sum == nil {
 				continue
 			}
-			sum := h.opt.Reload.Sum()
+			sum := h.sum()
 			same := sum == seen
 			if seen = sum; !same || h.reload.wasTried(sum) {
 				continue
@@ -145,6 +141,14 @@ func (h *Host) watchConfig(ctx context.Context) error {
 			h.log.Error("configuration not reloaded", "by", by, "err", err)
 		}
 	}
+}
+
+// sum stands for what the files of the configuration say now, and the device blocks of the plugin folder.
+func (h *Host) sum() string {
+	if h.opt.Reload.Sum == nil {
+		return ""
+	}
+	return h.opt.Reload.Sum() + config.SumInbox(h.places.plugins)
 }
 
 // Reload reads the configuration anew, checks it whole, and changes what differs and nothing else. What is wrong with it is in the
@@ -159,7 +163,7 @@ func (h *Host) Reload(ctx context.Context, by string) (done Reloaded, err error)
 	case <-ctx.Done():
 		return done, ctx.Err()
 	}
-	h.reload.trying(h.opt.Reload.Sum)
+	h.reload.trying(h.sum())
 	next, change, err := h.checked(ctx)
 	switch {
 	case ctx.Err() != nil:
@@ -194,10 +198,12 @@ func (h *Host) checked(ctx context.Context) (next *config.Config, change config.
 	}
 	change = h.now().cfg.Compare(next)
 	err = config.Join(err, next.Restart(change))
-	if err == nil && change.Empty() {
-		return next, change, nil
+	if err == nil {
+		h.takeNew(ctx, next)
 	}
-	return next, change, config.Join(err, CheckPlugins(ctx, next))
+	err = config.Join(err, h.fit(next))
+	change = h.now().cfg.Compare(next)
+	return next, change, err
 }
 
 // refuse says everywhere that the newest configuration is not in effect. It returns what is no fault of the configuration.
@@ -344,10 +350,11 @@ func (h *Host) startAll(g *life.Group, units []*unit) {
 		g.Go(u.name, func(context.Context) error {
 			defer close(u.done)
 			defer leave()
-			if before != nil {
+			if before != nil && u.beside == nil {
 				<-before.done // never two of a name; supervise bounds its end
 			}
 			h.keep(ctx, u)
+			u.beside.do()
 			return nil
 		})
 	}
@@ -363,6 +370,10 @@ func (h *Host) startFirst(r *running) {
 
 // keep runs a unit until ctx ends; a panic in it is the host's own bug, and it is run again after a pause.
 func (h *Host) keep(ctx context.Context, u *unit) {
+	if u.missing != nil {
+		<-ctx.Done() // another takes its place when there is a binary
+		return
+	}
 	pause := life.Backoff{First: time.Second, Longest: time.Minute}
 	for ctx.Err() == nil {
 		err := u.gate.run(ctx, u.inst.Run)

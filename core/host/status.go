@@ -37,7 +37,7 @@ func (h *Host) Ready() error {
 	}
 	for _, u := range h.now().devices {
 		select {
-		case <-u.inst.Tried():
+		case <-u.tried():
 		default:
 			return fmt.Errorf("device %s was not tried yet", u.name)
 		}
@@ -60,7 +60,7 @@ func deviceStatus(devices []*unit, st *spool.Stats) []admin.Device {
 	}
 	list := make([]admin.Device, len(devices))
 	for i, u := range devices {
-		is, count := u.inst.Status(), u.count
+		is, count := u.status(), u.count
 		d := admin.Device{
 			Name: u.name, Plugin: u.plugin, Version: is.Version, State: admin.State(is.State), Restarts: is.Restarts,
 			Received: count.received.Load(), Error: is.Error,
@@ -90,7 +90,7 @@ func sinkStatus(sinks []*unit, st *spool.Stats) []admin.Sink {
 	}
 	var list []admin.Sink
 	for _, u := range sinks {
-		is := u.inst.Status()
+		is := u.status()
 		s := admin.Sink{Name: u.name, Plugin: u.plugin, Version: is.Version, State: admin.State(is.State), Restarts: is.Restarts, Error: is.Error}
 		if why := u.lane.Waiting(); s.Error == "" && why != "" {
 			s.Error = why

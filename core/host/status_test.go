@@ -15,6 +15,7 @@ import (
 	"github.com/hostd/hostd/core/internal/admin"
 	"github.com/hostd/hostd/core/internal/dbpool"
 	"github.com/hostd/hostd/core/internal/life"
+	"github.com/hostd/hostd/core/internal/pluginstore"
 	"github.com/hostd/hostd/core/internal/spool"
 )
 
@@ -79,7 +80,7 @@ func TestADeletedFileOfTheSpoolIsAnAlarm(t *testing.T) {
 		}
 		h := New(Options{Config: &config.Config{}})
 		h.spool, h.places.spool, h.log = s, dir, slog.New(slog.DiscardHandler)
-		h.db = &database{why: errNotOpenYet}
+		h.db, h.dropins.store = &database{why: errNotOpenYet}, &pluginstore.Store{}
 		g := life.NewGroup(t.Context())
 		g.Go("spool", s.Run)
 		g.Go("watch", h.watch)

@@ -24,6 +24,9 @@ type unit struct {
 	count        *deviceCount   // devices only
 	silence      *silence       // devices only
 	gate         *gate          // handed on to the unit that takes its place
+	missing      error          // why there was no binary: it does not run
+	lacking      func() (supervise.State, string)
+	beside       *takeover // it starts before the unit ends whose place it takes; nil: after
 
 	leave context.CancelFunc // ends it; set when it is started
 	done  chan struct{}      // closed at its end
@@ -114,13 +117,35 @@ func (h *Host) newSink(cfg *config.Config, c *config.Sink, id spool.SinkID) (*un
 
 func (h *Host) newUnit(kind, name, plugin string, session supervise.Session) *unit {
 	log := h.logs.Logger(kind).With(kind, name)
-	path, err := h.places.program(plugin)
-	if err != nil {
-		log.Warn("plugin is not in the plugin folder", "plugin", plugin, "err", err) // starting it will fail, and be tried again
+	u := &unit{name: name, plugin: plugin, gate: &gate{}, done: make(chan struct{}), lacking: func() (supervise.State, string) { return h.lacking(plugin) }}
+	var path string
+	if path, u.missing = h.dropins.store.Program(plugin); u.missing != nil {
+		log.Warn("it does not run: its plugin is missing", "plugin", plugin, "err", u.missing)
 	}
-	return &unit{name: name, plugin: plugin, gate: &gate{}, done: make(chan struct{}), inst: supervise.NewInstance(supervise.Program{
-		Name: name, Path: path, SocketDir: h.places.sockets, Log: h.logs.Plugin(log),
-	}, session, log)}
+	u.inst = supervise.NewInstance(supervise.Program{Name: name, Path: path, SocketDir: h.places.sockets, Log: h.logs.Plugin(log)},
+		func(ctx context.Context, proc *supervise.Process, up func()) error {
+			return u.beside.after(session)(ctx, proc, up)
+		}, log)
+	return u
+}
+
+// status is that of the plugin, or of its want.
+func (u *unit) status() (s supervise.Status) {
+	if u.missing == nil {
+		return u.inst.Status()
+	}
+	s.State, s.Error = u.lacking()
+	return s
+}
+
+// tried is closed once the plugin was up, has failed, or is missing.
+func (u *unit) tried() <-chan struct{} {
+	if u.missing != nil {
+		never := make(chan struct{})
+		close(never)
+		return never
+	}
+	return u.inst.Tried()
 }
 
 // level is the level at which a plugin logs: that of its device or sink, or the host's.

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +24,7 @@ import (
 	"github.com/hostd/hostd/config"
 	"github.com/hostd/hostd/core/internal/admin"
 	"github.com/hostd/hostd/core/internal/life"
+	"github.com/hostd/hostd/core/internal/pluginstore"
 	"github.com/hostd/hostd/core/internal/schedule"
 	"github.com/hostd/hostd/core/internal/spool"
 	"github.com/hostd/hostd/core/internal/supervise"
@@ -65,6 +68,7 @@ func openClinic(t *testing.T, cfg *config.Config, instruments []*instrument, rec
 	t.Helper()
 	c := &clinic{t: t, log: &logBook{}, frost: &frost{}}
 	c.h = New(Options{Config: cfg, Console: c.log, Started: time.Now(), Stop: func() {}, Stopping: func() {}})
+	storePlayed(t, cfg)
 	if err := c.h.Open(t.Context()); err != nil {
 		t.Fatal(errors.Join(err, c.h.Close()))
 	}
@@ -83,8 +87,32 @@ func openClinic(t *testing.T, cfg *config.Config, instruments []*instrument, rec
 	for i, in := range instruments {
 		c.devices.Go(in.name, func(ctx context.Context) error { return c.runDevice(ctx, &cfg.Devices[i], in) })
 	}
-	c.log.forget() // of plugins that are in no folder
+	c.log.forget() // of a plugin that is device and sink
 	return c
+}
+
+// storePlayed puts a plugin into the store that is never started.
+func storePlayed(t *testing.T, c *config.Config) {
+	t.Helper()
+	name := "played"
+	if runtime.GOOS == "windows" {
+		name += ".exe"
+	}
+	err := errors.Join(os.MkdirAll(c.Plugins.Dir, 0o700), os.WriteFile(filepath.Join(c.Plugins.Dir, name), []byte("no program"), 0o700))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := pluginstore.Open(pluginstore.Options{Inbox: c.Plugins.Dir, Dir: filepath.Join(c.DataDir, "plugins"), Trust: pluginstore.Trust{Mode: pluginstore.Folder}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, look, err := s.Take("played")
+	if err == nil {
+		err = s.Accept("played", look.SHA256, sdk.Manifest{Name: "played", Version: "1.0.0", Role: sdk.RoleDevice})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // stop ends everything in the host's order.

@@ -348,3 +348,37 @@ func (s *Store) Sweep() {
 		}
 	}
 }
+
+// Peek gives the names of what a store in that folder has taken, sorted, without opening it: beside the host that has it open.
+func Peek(dir string) (names []string) {
+	for name, p := range peek(dir) {
+		if p.Current != nil && !p.Removed {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// PeekProgram is the path of the binary that runs; empty where there is none.
+func PeekProgram(dir, name string) string {
+	p := peek(dir)[name]
+	if p == nil || p.Current == nil || p.Removed {
+		return ""
+	}
+	return (&Store{opt: Options{Dir: dir}}).binary(name, p.Current.SHA256)
+}
+
+// peek reads what is kept; what is unreadable is as good as none for one who only looks.
+func peek(dir string) map[string]*Plugin {
+	b, err := os.ReadFile(filepath.Join(dir, stateName))
+	if err != nil {
+		return nil
+	}
+	var f stateFile
+	if json.Unmarshal(b, &f) != nil {
+		return nil
+	}
+	maps.DeleteFunc(f.Plugins, func(_ string, p *Plugin) bool { return p == nil })
+	return f.Plugins
+}

@@ -45,7 +45,7 @@ func (s *Store) Scan(settled bool) (names []string, err error) {
 	defer s.mu.Unlock()
 	looks := map[string]fs.FileInfo{}
 	for _, e := range entries {
-		name := nameOf(e)
+		name := NameOf(e)
 		if name == "" {
 			continue
 		}
@@ -72,8 +72,8 @@ func (s *Store) Scan(settled bool) (names []string, err error) {
 	return names, nil
 }
 
-// nameOf is the plugin's name by the name of its file; empty for a file that is no program of this platform.
-func nameOf(e fs.DirEntry) string {
+// NameOf is the plugin's name by the name of its file; empty for a file that is no program of this platform.
+func NameOf(e fs.DirEntry) string {
 	name, exe := strings.CutSuffix(e.Name(), ".exe")
 	if !e.Type().IsRegular() || exe != (runtime.GOOS == "windows") || !validName(name) {
 		return ""

@@ -1,0 +1,346 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hostd/hostd/config"
+	"github.com/hostd/hostd/core/internal/pluginstore"
+	"github.com/hostd/hostd/core/internal/supervise"
+	"github.com/hostd/hostd/core/sdk"
+)
+
+const (
+	pluginsEvery = 200 * time.Millisecond // the plugin folder is looked at; a file is taken when two looks have seen the same
+	askAgain     = 30 * time.Second       // a plugin that does not say what it is, or does not fit, is asked again
+	askTime      = 20 * time.Second       // to say it: the first start of a new file is slow where an antivirus program looks at it
+)
+
+// dropins is what the host knows of the plugin folder besides the store.
+type dropins struct {
+	store *pluginstore.Store
+
+	turn sync.Mutex // held while a binary is taken
+
+	mu      sync.Mutex
+	why     map[string]notTaken    // guarded by mu: by plugin, why its file is not in use
+	crashes map[string][]time.Time // guarded by mu: by plugin and sha256, those of the last minute
+}
+
+// notTaken is why a file of the plugin folder is not in use.
+type notTaken struct {
+	text  string
+	later bool      // it is waited for, and no fault
+	again time.Time // when it is taken anew, though it is the same
+}
+
+// openStore opens the plugin store; the lock of the data folder is held.
+func (h *Host) openStore(c *config.Config) (err error) {
+	d := &h.dropins
+	if h.places.plugins == h.places.pluginStore {
+		return Environment(fmt.Errorf("plugins.dir is %s, where hostd keeps what it has taken from there: choose another folder", h.places.plugins))
+	}
+	d.why, d.crashes = map[string]notTaken{}, map[string][]time.Time{}
+	d.store, err = pluginstore.Open(pluginstore.Options{
+		Inbox: h.places.plugins, Dir: h.places.pluginStore, Trust: trustOf(c), Writers: writers, Log: h.logs.Logger("plugins"),
+	})
+	return Environment(err)
+}
+
+func trustOf(c *config.Config) pluginstore.Trust {
+	return pluginstore.Trust{Mode: c.Plugins.Trust, Pins: c.Plugins.Pins, Keys: c.Plugins.PublicKeys()}
+}
+
+// takeFirst takes the plugins that the configuration names, before anything runs, and adds the devices that need no configuration.
+func (h *Host) takeFirst(ctx context.Context, c *config.Config) {
+	names, err := h.dropins.store.Scan(true)
+	if err != nil {
+		h.log.Warn("plugin folder not read; what was taken before runs", "err", err)
+	}
+	used := usesOf(c)
+	h.takeAll(ctx, c, slices.DeleteFunc(names, func(n string) bool { return used[n] == nil && h.dropins.store.Known(n).Current == nil }))
+	if err := h.fit(c); err != nil { // most of it was checked before the start; of what runs now each device says it, too
+		h.log.Error("configuration does not fit the plugins", "err", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+}
+
+// takeNew takes the plugins that a newer configuration is the first to name.
+func (h *Host) takeNew(ctx context.Context, next *config.Config) {
+	store, names := h.dropins.store, pluginsOf(next)
+	names = slices.DeleteFunc(names, func(n string) bool {
+		_, none := h.places.program(n)
+		return none != nil || store.Known(n).Current != nil || filepath.Base(n) != n
+	})
+	slices.Sort(names)
+	h.takeAll(ctx, next, slices.Compact(names))
+}
+
+// fit adds enrolled devices to a configuration that was just loaded, and checks its settings against what the store has.
+func (h *Host) fit(c *config.Config) error {
+	c.Enroll(h.enrollable())
+	return c.CheckPlugins(h.manifest, h.dropins.store.Names())
+}
+
+// enrollable are the plugins that may be devices without configuration.
+func (h *Host) enrollable() (names []string) {
+	for _, name := range h.dropins.store.Names() {
+		if p := h.dropins.store.Known(name); p.Current != nil && enrolls(&p.Current.Manifest) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func enrolls(m *sdk.Manifest) bool {
+	return m.Enroll && m.Role == sdk.RoleDevice && !slices.ContainsFunc(m.Settings, func(s sdk.Setting) bool { return s.Required })
+}
+
+// manifest is what config.CheckPlugins asks: what the binary that runs says of itself.
+func (h *Host) manifest(name string) (sdk.Manifest, error) {
+	p := h.dropins.store.Known(name)
+	switch {
+	case p.Current != nil:
+		return p.Current.Manifest, nil
+	case p.Seen != nil, h.dropins.store.Waiting(name) != "", h.dropins.reason(name).text != "":
+		return sdk.Manifest{}, config.ErrUnchecked // about the binary, not the configuration
+	}
+	return sdk.Manifest{}, fmt.Errorf("there is no plugin %s in %s", name, h.places.plugins)
+}
+
+// takeAll takes binaries, two at a time, and gives the names of those that run from now on.
+func (h *Host) takeAll(ctx context.Context, c *config.Config, names []string) (taken []string) {
+	if len(names) == 0 {
+		return nil
+	}
+	d, err := newDescriber(&h.places, c)
+	if err != nil {
+		h.log.Error("plugins not taken", "err", err)
+		return nil
+	}
+	defer func() { _ = d.close() }() // a folder that stays is the system's to empty
+	h.dropins.turn.Lock()
+	defer h.dropins.turn.Unlock()
+	var mu sync.Mutex
+	d.each(ctx, names, func(ctx context.Context, name string) {
+		if h.take(ctx, c, d, name) {
+			mu.Lock()
+			defer mu.Unlock()
+			taken = append(taken, name)
+		}
+	})
+	slices.Sort(taken)
+	return taken
+}
+
+// take copies a binary of the plugin folder into the store, asks it what it is, and says whether it is the one that runs from now on.
+func (h *Host) take(ctx context.Context, c *config.Config, d *describer, name string) bool {
+	store := h.dropins.store
+	if usesOf(c)[name] == nil && store.Known(name).Current == nil && !h.wanted(ctx, c, d, name) {
+		return false
+	}
+	path, look, err := store.Take(name)
+	if err != nil {
+		h.putOff(name, err, errors.Is(err, pluginstore.ErrLater))
+		return false
+	}
+	p := store.Known(name)
+	switch {
+	case p.Removed, p.Refused[look.SHA256] != "", p.Current != nil && p.Current.SHA256 == look.SHA256:
+		h.dropins.settle(name)
+		return false
+	}
+	m, err := h.ask(ctx, d, name, path)
+	if err == nil {
+		err = h.suits(c, name, m)
+	}
+	if err == nil {
+		err = h.audit.note("plugin folder", opTake, map[string]string{"plugin": name, "version": m.Version, "sha256": look.SHA256})
+	}
+	if err == nil {
+		err = store.Accept(name, look.SHA256, m)
+	}
+	if err != nil {
+		h.putOff(name, err, ctx.Err() != nil)
+		return false
+	}
+	h.dropins.settle(name)
+	h.log.Info("plugin taken", "plugin", name, "version", m.Version, "sha256", look.SHA256)
+	return true
+}
+
+// wanted says whether a binary that nobody uses is taken all the same: one that may be a device without configuration. Where the folder is
+// trusted it is asked where it lies, and nothing is copied.
+func (h *Host) wanted(ctx context.Context, c *config.Config, d *describer, name string) bool {
+	if c.Plugins.Trust != pluginstore.Folder {
+		return true
+	}
+	look, err := h.dropins.store.Read(name)
+	if err != nil {
+		return true // taking it says why not
+	}
+	path, err := h.places.program(name)
+	if err != nil {
+		return true
+	}
+	m, err := h.ask(ctx, d, name, path)
+	if err != nil || enrolls(&m) {
+		return true
+	}
+	if err := h.dropins.store.Idle(name, look, m); err != nil {
+		h.log.Warn("plugin store not written", "err", err)
+	}
+	h.dropins.settle(name)
+	return false
+}
+
+// ask starts a binary for a moment.
+func (h *Host) ask(ctx context.Context, d *describer, name, path string) (m sdk.Manifest, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	program := d.program(name, path)
+	program.StartTimeout = askTime
+	err = supervise.Run(ctx, program, func(_ context.Context, proc *supervise.Process) error {
+		m = proc.Manifest
+		return nil
+	})
+	if err == nil && m.Name != name {
+		err = fmt.Errorf("%s calls itself %q: the binary must have the plugin's own name", filepath.Base(path), m.Name)
+	}
+	return m, err
+}
+
+// suits says whether the devices and sinks that use the plugin can go on with another version of it. Of a first one the check of the
+// configuration says it.
+func (h *Host) suits(c *config.Config, name string, m sdk.Manifest) error {
+	if h.dropins.store.Known(name).Current == nil {
+		return nil
+	}
+	var faults []string
+	look := func(user, plugin string, role sdk.Role, settings map[string]any) {
+		switch {
+		case plugin != name:
+		case m.Role != role:
+			faults = append(faults, fmt.Sprintf("%s needs a %s, and it is a %s", user, role, m.Role))
+		default:
+			for _, f := range sdk.CheckSettings(m.Settings, settings) {
+				faults = append(faults, fmt.Sprintf("settings of %s: %s: %s", user, f.Key, strings.TrimSuffix(f.Text, ": ")))
+			}
+		}
+	}
+	for i := range c.Devices {
+		look(c.Devices[i].Name, c.Devices[i].Plugin, sdk.RoleDevice, c.Devices[i].Settings)
+	}
+	for i := range c.Sinks {
+		look(c.Sinks[i].Name, c.Sinks[i].Plugin, sdk.RoleSink, c.Sinks[i].Settings)
+	}
+	if len(faults) > 0 {
+		return fmt.Errorf("version %s does not fit the configuration, and the one before goes on: %s", m.Version, strings.Join(faults, "; "))
+	}
+	return nil
+}
+
+// putOff keeps why a file is not in use. It is told once.
+func (h *Host) putOff(name string, err error, later bool) {
+	if errors.Is(err, fs.ErrNotExist) {
+		h.dropins.settle(name) // it has gone again
+		return
+	}
+	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	if !h.dropins.note(name, notTaken{text: text, later: later, again: time.Now().Add(askAgain)}) {
+		return
+	}
+	level := slog.LevelError
+	if later {
+		level = slog.LevelInfo
+	}
+	h.log.Log(context.Background(), level, "plugin not taken", "plugin", name, "err", text)
+}
+
+func (d *dropins) note(name string, n notTaken) (fresh bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	fresh = d.why[name].text != n.text
+	d.why[name] = n
+	return fresh
+}
+
+// settle forgets why a file was not in use.
+func (d *dropins) settle(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.why, name)
+}
+
+func (d *dropins) reason(name string) notTaken {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.why[name]
+}
+
+// due are the plugins that are to be tried again.
+func (d *dropins) due(now time.Time) (names []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for name, n := range d.why {
+		if !now.Before(n.again) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// watchPlugins takes what is dropped into the plugin folder.
+func (h *Host) watchPlugins(ctx context.Context) error {
+	tick := time.NewTicker(pluginsEvery)
+	defer tick.Stop()
+	h.dropins.store.Sweep()
+	told := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		names, err := h.dropins.store.Scan(false)
+		if err != nil {
+			if text := err.Error(); text != told {
+				told = text
+				h.log.Warn("plugin folder not read; what was taken before runs", "err", err)
+			}
+			continue
+		}
+		told = ""
+		names = append(names, h.dropins.due(time.Now())...)
+		slices.Sort(names)
+		if names = slices.Compact(names); len(names) > 0 {
+			h.adopt(ctx, h.takeAll(ctx, h.now().cfg, names))
+		}
+	}
+}
+
+// adopt puts binaries into use that were taken: what uses them goes over to them, and a device may have come with one.
+func (h *Host) adopt(ctx context.Context, names []string) {
+	for _, name := range names {
+		if err := h.exchange(name, "plugin folder"); err != nil && !errors.Is(err, errStopping) {
+			h.log.Error("plugin not put into use", "plugin", name, "err", err)
+		}
+	}
+	if len(names) == 0 {
+		return
+	}
+	h.dropins.store.Sweep()
+	if h.opt.Reload.Load == nil {
+		return
+	}
+	if _, err := h.Reload(ctx, "plugin folder"); err != nil && ctx.Err() == nil && !errors.Is(err, errStopping) {
+		h.log.Error("configuration not reloaded", "by", "plugin folder", "err", err)
+	}
+}
