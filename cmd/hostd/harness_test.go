@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// programs builds hostd, every plugin and the bad plugins of testdata once, and gives their folder.
+// programs builds hostd, every plugin and the sink picky once, and gives their folder.
 func programs(t *testing.T) string {
 	t.Helper()
 	binaries.once.Do(func() {
@@ -46,7 +46,7 @@ func programs(t *testing.T) string {
 			return
 		}
 		cmd := exec.Command("go", "build", "-buildvcs=false", "-o", binaries.dir+string(filepath.Separator),
-			".", "../../plugins/devices/...", "../../plugins/sinks/...", "./testdata/plugins/...")
+			".", "../../plugins/devices/...", "../../plugins/sinks/...", "./testdata/plugins/picky")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			binaries.err = fmt.Errorf("build: %w\n%s", err, out)
@@ -56,6 +56,33 @@ func programs(t *testing.T) string {
 		t.Fatal(binaries.err)
 	}
 	return binaries.dir
+}
+
+// builtInto builds packages into a folder of the test's own, for this platform and with these flags besides.
+func builtInto(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"build", "-buildvcs=false", "-o", dir + string(filepath.Separator)}, args...)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+}
+
+// alsoIn puts the plugins of these names into the folder, too.
+func alsoIn(t *testing.T, dir string, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if runtime.GOOS == "windows" {
+			name += ".exe"
+		}
+		b, err := os.ReadFile(filepath.Join(programs(t), name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), b, 0o700)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func hostdPath(t *testing.T) string {
@@ -176,15 +203,18 @@ type status struct {
 	Ready   bool           `json:"ready"`
 	Devices []deviceStatus `json:"devices"`
 	Sinks   []sinkStatus   `json:"sinks"`
-	Alarms  []struct {
-		Code    string `json:"code"`
-		Subject string `json:"subject"`
-		Text    string `json:"text"`
-	} `json:"alarms"`
+	Alarms  []alarm        `json:"alarms"`
+}
+
+type alarm struct {
+	Code    string `json:"code"`
+	Subject string `json:"subject"`
+	Text    string `json:"text"`
 }
 
 type deviceStatus struct {
 	Name     string `json:"name"`
+	Version  string `json:"version"`
 	State    string `json:"state"`
 	Records  uint64 `json:"records"`
 	Restarts uint64 `json:"restarts"`

@@ -214,14 +214,7 @@ func TestSinksComeAndGo(t *testing.T) {
 	if k := sink(s, "emr"); k.Backlog != 100 {
 		t.Errorf("parked with %d waiting, want 100", k.Backlog)
 	}
-	if !slices.ContainsFunc(s.Alarms, func(a struct {
-		Code    string `json:"code"`
-		Subject string `json:"subject"`
-		Text    string `json:"text"`
-	},
-	) bool {
-		return a.Code == "sink_parked" && a.Subject == "emr"
-	}) {
+	if !slices.ContainsFunc(s.Alarms, func(a alarm) bool { return a.Code == "sink_parked" && a.Subject == "emr" }) {
 		t.Errorf("no alarm about the parked sink: %+v", s.Alarms)
 	}
 	if _, errs, code := c.hostd("spool", "forget", "archive"); code != 1 || !strings.Contains(errs, "take it out first") {

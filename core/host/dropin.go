@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hostd/hostd/config"
+	"github.com/hostd/hostd/core/internal/life"
 	"github.com/hostd/hostd/core/internal/pluginstore"
 	"github.com/hostd/hostd/core/internal/supervise"
 	"github.com/hostd/hostd/core/sdk"
@@ -20,25 +21,28 @@ import (
 
 const (
 	pluginsEvery = 200 * time.Millisecond // the plugin folder is looked at; a file is taken when two looks have seen the same
-	askAgain     = 30 * time.Second       // a plugin that does not say what it is, or does not fit, is asked again
-	askTime      = 20 * time.Second       // to say it: the first start of a new file is slow where an antivirus program looks at it
+	startTime    = 15 * time.Second       // of a plugin that is asked what it is: the first start is slow where an antivirus program looks at it
+	askTime      = 20 * time.Second       // for all of its answer
+	startGrace   = 3 * time.Second        // that the start of the host gives to all new ones; the rest comes when it runs
+	firstAgain   = time.Second            // until one that could not be taken is tried again; it doubles
+	lastAgain    = 5 * time.Minute
 )
 
 // dropins is what the host knows of the plugin folder besides the store.
 type dropins struct {
 	store *pluginstore.Store
 
-	turn sync.Mutex // held while a binary is taken
-
 	mu      sync.Mutex
-	why     map[string]notTaken    // guarded by mu: by plugin, why its file is not in use
-	crashes map[string][]time.Time // guarded by mu: by plugin and sha256, those of the last minute
+	busy    map[string]chan struct{} // guarded by mu: by plugin that is being taken; closed afterwards
+	why     map[string]notTaken      // guarded by mu: by plugin, why its file is not in use
+	crashes map[string][]time.Time   // guarded by mu: by plugin and sha256, those of the last minute
 }
 
 // notTaken is why a file of the plugin folder is not in use.
 type notTaken struct {
 	text  string
-	later bool      // it is waited for, and no fault
+	later bool // it is waited for, and no fault
+	pause time.Duration
 	again time.Time // when it is taken anew, though it is the same
 }
 
@@ -48,7 +52,7 @@ func (h *Host) openStore(c *config.Config) (err error) {
 	if h.places.plugins == h.places.pluginStore {
 		return Environment(fmt.Errorf("plugins.dir is %s, where hostd keeps what it has taken from there: choose another folder", h.places.plugins))
 	}
-	d.why, d.crashes = map[string]notTaken{}, map[string][]time.Time{}
+	d.busy, d.why, d.crashes = map[string]chan struct{}{}, map[string]notTaken{}, map[string][]time.Time{}
 	d.store, err = pluginstore.Open(pluginstore.Options{
 		Inbox: h.places.plugins, Dir: h.places.pluginStore, Trust: trustOf(c), Writers: writers, Log: h.logs.Logger("plugins"),
 	})
@@ -66,19 +70,28 @@ func (h *Host) takeFirst(ctx context.Context, c *config.Config) {
 		h.log.Warn("plugin folder not read; what was taken before runs", "err", err)
 	}
 	used := usesOf(c)
-	h.takeAll(ctx, c, slices.DeleteFunc(names, func(n string) bool { return used[n] == nil && h.dropins.store.Known(n).Current == nil }))
+	bounded, cancel := context.WithTimeout(ctx, startGrace)
+	defer cancel()
+	names = slices.DeleteFunc(names, func(n string) bool { return used[n] == nil && h.dropins.store.Known(n).Current == nil })
+	names = append(names, h.lacks(c)...)
+	slices.Sort(names)
+	h.takeAll(bounded, c, slices.Compact(names))
 	if err := h.fit(c); err != nil { // most of it was checked before the start; of what runs now each device says it, too
 		h.log.Error("configuration does not fit the plugins", "err", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 }
 
+// lacks are the plugins that a configuration names, that lie in the plugin folder and of which nothing was taken yet.
+func (h *Host) lacks(c *config.Config) []string {
+	return slices.DeleteFunc(pluginsOf(c), func(n string) bool {
+		_, none := h.places.program(n)
+		return none != nil || h.dropins.store.Known(n).Current != nil || filepath.Base(n) != n
+	})
+}
+
 // takeNew takes the plugins that a newer configuration is the first to name.
 func (h *Host) takeNew(ctx context.Context, next *config.Config) {
-	store, names := h.dropins.store, pluginsOf(next)
-	names = slices.DeleteFunc(names, func(n string) bool {
-		_, none := h.places.program(n)
-		return none != nil || store.Known(n).Current != nil || filepath.Base(n) != n
-	})
+	names := h.lacks(next)
 	slices.Sort(names)
 	h.takeAll(ctx, next, slices.Compact(names))
 }
@@ -115,7 +128,7 @@ func (h *Host) manifest(name string) (sdk.Manifest, error) {
 	return sdk.Manifest{}, fmt.Errorf("there is no plugin %s in %s", name, h.places.plugins)
 }
 
-// takeAll takes binaries, two at a time, and gives the names of those that run from now on.
+// takeAll takes binaries, and gives the names of those that run from now on.
 func (h *Host) takeAll(ctx context.Context, c *config.Config, names []string) (taken []string) {
 	if len(names) == 0 {
 		return nil
@@ -126,10 +139,13 @@ func (h *Host) takeAll(ctx context.Context, c *config.Config, names []string) (t
 		return nil
 	}
 	defer func() { _ = d.close() }() // a folder that stays is the system's to empty
-	h.dropins.turn.Lock()
-	defer h.dropins.turn.Unlock()
 	var mu sync.Mutex
 	d.each(ctx, names, func(ctx context.Context, name string) {
+		done, err := h.dropins.turn(ctx, name)
+		if err != nil {
+			return
+		}
+		defer done()
 		if h.take(ctx, c, d, name) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -138,6 +154,38 @@ func (h *Host) takeAll(ctx context.Context, c *config.Config, names []string) (t
 	})
 	slices.Sort(taken)
 	return taken
+}
+
+// turn waits until nobody takes the plugin; done ends the caller's turn.
+func (d *dropins) turn(ctx context.Context, name string) (done func(), err error) {
+	for {
+		d.mu.Lock()
+		other := d.busy[name]
+		if other == nil {
+			mine := make(chan struct{})
+			d.busy[name] = mine
+			d.mu.Unlock()
+			return func() {
+				d.mu.Lock()
+				defer d.mu.Unlock()
+				delete(d.busy, name)
+				close(mine)
+			}, nil
+		}
+		d.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// isBusy says whether somebody takes the plugin.
+func (d *dropins) isBusy(name string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.busy[name] != nil
 }
 
 // take copies a binary of the plugin folder into the store, asks it what it is, and says whether it is the one that runs from now on.
@@ -206,7 +254,7 @@ func (h *Host) ask(ctx context.Context, d *describer, name, path string) (m sdk.
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	program := d.program(name, path)
-	program.StartTimeout = askTime
+	program.StartTimeout = startTime
 	err = supervise.Run(ctx, program, func(_ context.Context, proc *supervise.Process) error {
 		m = proc.Manifest
 		return nil
@@ -254,7 +302,7 @@ func (h *Host) putOff(name string, err error, later bool) {
 		return
 	}
 	text := strings.ReplaceAll(err.Error(), "\n", "; ")
-	if !h.dropins.note(name, notTaken{text: text, later: later, again: time.Now().Add(askAgain)}) {
+	if !h.dropins.note(name, text, later, time.Now()) {
 		return
 	}
 	level := slog.LevelError
@@ -264,12 +312,14 @@ func (h *Host) putOff(name string, err error, later bool) {
 	h.log.Log(context.Background(), level, "plugin not taken", "plugin", name, "err", text)
 }
 
-func (d *dropins) note(name string, n notTaken) (fresh bool) {
+func (d *dropins) note(name, text string, later bool, now time.Time) (fresh bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	fresh = d.why[name].text != n.text
+	before := d.why[name]
+	n := notTaken{text: text, later: later, pause: min(max(2*before.pause, firstAgain), lastAgain)}
+	n.again = now.Add(n.pause)
 	d.why[name] = n
-	return fresh
+	return before.text != text
 }
 
 // settle forgets why a file was not in use.
@@ -297,16 +347,18 @@ func (d *dropins) due(now time.Time) (names []string) {
 	return names
 }
 
-// watchPlugins takes what is dropped into the plugin folder.
+// watchPlugins takes what is dropped into the plugin folder. One that does not answer holds up no other.
 func (h *Host) watchPlugins(ctx context.Context) error {
 	tick := time.NewTicker(pluginsEvery)
 	defer tick.Stop()
 	h.dropins.store.Sweep()
-	told := ""
-	for {
+	takers := life.NewGroup(ctx)
+	for told := ""; ; {
 		select {
 		case <-ctx.Done():
-			return nil
+			return takers.Wait()
+		case err := <-takers.Failed():
+			return err
 		case <-tick.C:
 		}
 		names, err := h.dropins.store.Scan(false)
@@ -320,24 +372,27 @@ func (h *Host) watchPlugins(ctx context.Context) error {
 		told = ""
 		names = append(names, h.dropins.due(time.Now())...)
 		slices.Sort(names)
-		if names = slices.Compact(names); len(names) > 0 {
-			h.adopt(ctx, h.takeAll(ctx, h.now().cfg, names))
+		for _, name := range slices.Compact(names) {
+			if !h.dropins.isBusy(name) {
+				takers.Go("taker of "+name, func(ctx context.Context) error {
+					h.adopt(ctx, name, len(h.takeAll(ctx, h.now().cfg, []string{name})) > 0)
+					return nil
+				})
+			}
 		}
 	}
 }
 
-// adopt puts binaries into use that were taken: what uses them goes over to them, and a device may have come with one.
-func (h *Host) adopt(ctx context.Context, names []string) {
-	for _, name := range names {
+// adopt puts a binary into use that was taken: what uses the plugin goes over to it, and a device may have come with it. One that nobody uses
+// may be what a refused configuration waits for.
+func (h *Host) adopt(ctx context.Context, name string, taken bool) {
+	if taken {
 		if err := h.exchange(name, "plugin folder"); err != nil && !errors.Is(err, errStopping) {
 			h.log.Error("plugin not put into use", "plugin", name, "err", err)
 		}
+		h.dropins.store.Sweep()
 	}
-	if len(names) == 0 {
-		return
-	}
-	h.dropins.store.Sweep()
-	if h.opt.Reload.Load == nil {
+	if h.opt.Reload.Load == nil || !taken && (len(h.reload.status().Faults) == 0 || h.dropins.reason(name).text != "") {
 		return
 	}
 	if _, err := h.Reload(ctx, "plugin folder"); err != nil && ctx.Err() == nil && !errors.Is(err, errStopping) {

@@ -352,7 +352,7 @@ func (s *Store) Sweep() {
 // Peek gives the names of what a store in that folder has taken, sorted, without opening it: beside the host that has it open.
 func Peek(dir string) (names []string) {
 	for name, p := range peek(dir) {
-		if p.Current != nil && !p.Removed {
+		if p.Current != nil {
 			names = append(names, name)
 		}
 	}
@@ -360,10 +360,10 @@ func Peek(dir string) (names []string) {
 	return names
 }
 
-// PeekProgram is the path of the binary that runs; empty where there is none.
+// PeekProgram is the path of the binary that runs, or would if it were not removed; empty where there is none.
 func PeekProgram(dir, name string) string {
 	p := peek(dir)[name]
-	if p == nil || p.Current == nil || p.Removed {
+	if p == nil || p.Current == nil {
 		return ""
 	}
 	return (&Store{opt: Options{Dir: dir}}).binary(name, p.Current.SHA256)
