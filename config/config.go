@@ -33,10 +33,11 @@ type Config struct {
 
 // Plugins says where binaries are found and which may run.
 type Plugins struct {
-	Dir   string   `yaml:"dir"`   // where binaries are dropped in, with NAME.yaml beside NAME
-	Trust string   `yaml:"trust"` // folder: what is in the folder runs; pinned: what is in Pins; signed: what one of Keys has signed
-	Pins  []string `yaml:"pins"`  // SHA-256 in lower-case hex
-	Keys  []string `yaml:"keys"`  // ed25519 public keys in base64
+	Dir      string   `yaml:"dir"`       // where binaries are dropped in, with NAME.yaml beside NAME
+	Trust    string   `yaml:"trust"`     // folder: what is in the folder runs; pinned: what is in Pins; signed: what one of Keys has signed
+	Pins     []string `yaml:"pins"`      // SHA-256 in lower-case hex
+	Keys     []string `yaml:"keys"`      // ed25519 public keys in base64
+	MemoryMB int      `yaml:"memory_mb"` // that a plugin may use where its device or sink says nothing else, 64 to 65536
 }
 
 // Workers bounds the pool that runs every job.
@@ -160,6 +161,7 @@ type Device struct {
 	Plugin   string         `yaml:"plugin"` // name of the binary without its extension
 	Schedule Schedule       `yaml:"schedule"`
 	Expect   Expect         `yaml:"expect"`
+	MemoryMB int            `yaml:"memory_mb"` // that its plugin may use; 0 (not written): plugins.memory_mb
 	LogLevel string         `yaml:"log_level"` // empty: logging.level
 	Settings map[string]any `yaml:"settings"`  // the plugin's own, references resolved
 }
@@ -188,6 +190,7 @@ type Sink struct {
 	InFlight int            `yaml:"in_flight"` // deliveries at a time, 1 to 8
 	Timeout  time.Duration  `yaml:"timeout"`   // of one delivery, 1s to 1h
 	Start    string         `yaml:"start"`     // now or oldest: where a new sink begins
+	MemoryMB int            `yaml:"memory_mb"` // that its plugin may use; 0 (not written): plugins.memory_mb
 	LogLevel string         `yaml:"log_level"` // empty: logging.level
 	Settings map[string]any `yaml:"settings"`  // the plugin's own, references resolved
 }
@@ -205,7 +208,7 @@ type Route struct {
 func Default() *Config {
 	return &Config{
 		DataDir: "data",
-		Plugins: Plugins{Dir: "plugins", Trust: "folder"},
+		Plugins: Plugins{Dir: "plugins", Trust: "folder", MemoryMB: 512},
 		Workers: Workers{Size: 8, Queue: 256},
 		Intake:  Intake{AnswerTimeout: 5 * time.Second},
 		Logging: Logging{

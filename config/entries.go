@@ -32,7 +32,7 @@ func (v *checker) lists() {
 func (v *checker) devices() {
 	for i := range v.c.Devices {
 		d, at := &v.c.Devices[i], element("devices", i)
-		v.entry(at, d.Plugin, d.LogLevel)
+		v.entry(at, d.Plugin, d.LogLevel, d.MemoryMB)
 		v.schedule(at+".schedule", &d.Schedule)
 		v.expect(at+".expect", &d.Expect)
 	}
@@ -81,7 +81,7 @@ func (v *checker) hours(key, text string) {
 func (v *checker) sinks() {
 	for i := range v.c.Sinks {
 		s, at := &v.c.Sinks[i], element("sinks", i)
-		v.entry(at, s.Plugin, s.LogLevel)
+		v.entry(at, s.Plugin, s.LogLevel, s.MemoryMB)
 		v.number(at+".batch", s.Batch, 1, 1000)
 		v.number(at+".in_flight", s.InFlight, 1, 8)
 		v.span(at+".timeout", s.Timeout, time.Second, time.Hour)
@@ -90,7 +90,7 @@ func (v *checker) sinks() {
 }
 
 // entry holds what devices and sinks have in common, but for their names.
-func (v *checker) entry(at, plugin, level string) {
+func (v *checker) entry(at, plugin, level string, memory int) {
 	switch {
 	case v.bad[at]:
 		return
@@ -102,7 +102,16 @@ func (v *checker) entry(at, plugin, level string) {
 	if level != "" {
 		v.word(at+".log_level", level, levelWords)
 	}
+	if memory != 0 {
+		v.number(at+".memory_mb", memory, leastMemory, mostMemory)
+	}
 }
+
+// Bounds of what a plugin may use, in MiB.
+const (
+	leastMemory = 64
+	mostMemory  = 65536
+)
 
 // names holds the form of names, and that no two are the same.
 func (v *checker) names() {

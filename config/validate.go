@@ -107,6 +107,7 @@ func (v *checker) host() {
 	}
 	v.filled("data_dir", c.DataDir)
 	v.trust()
+	v.number("plugins.memory_mb", c.Plugins.MemoryMB, leastMemory, mostMemory)
 	v.number("workers.size", c.Workers.Size, 1, 256)
 	v.number("workers.queue", c.Workers.Queue, 1, 65536)
 	v.span("intake.answer_timeout", c.Intake.AnswerTimeout, 100*time.Millisecond, 5*time.Minute)
