@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"gopkg.in/natefinch/lumberjack.v2"
@@ -27,6 +29,9 @@ type Logs struct {
 	lines   *logrus.Logger
 	levels  *levels
 	dropped atomic.Uint64
+
+	mu     sync.Mutex
+	behind map[*bucket]*slog.Logger // guarded by mu: plugins whose dropped lines are not all told
 }
 
 // Open makes the folder of the log file, proves that the file can be written, and gives the log. Console takes every
@@ -40,7 +45,7 @@ func Open(c config.Logging, console io.Writer) (*Logs, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Logs{out: &output{console: console}, levels: v}
+	l := &Logs{out: &output{console: console}, levels: v, behind: map[*bucket]*slog.Logger{}}
 	if c.File.Path != "" {
 		if err := probe(c.File.Path); err != nil {
 			return nil, fmt.Errorf("open log: %w: %w", ErrFile, err)
@@ -86,6 +91,42 @@ func (l *Logs) Failed() uint64 { return l.out.failed.Load() }
 
 // Dropped counts the lines of plugins that came too fast.
 func (l *Logs) Dropped() uint64 { return l.dropped.Load() }
+
+// drop counts a line that is dropped; untold is how many of its plugin are not told, this one included.
+func (l *Logs) drop(limit *bucket, log *slog.Logger, untold uint64) {
+	l.dropped.Add(1)
+	if untold > 1 {
+		return // it is in the list
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.behind[limit] = log
+}
+
+// TellDropped writes the line about dropped lines for each plugin that logs nothing more which would bring it. The host
+// calls it every few seconds.
+func (l *Logs) TellDropped() {
+	for log, dropped := range l.untold(time.Now()) {
+		tell(log, dropped)
+	}
+}
+
+// untold takes what is to be told now out of the list.
+func (l *Logs) untold(now time.Time) map[*slog.Logger]uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := map[*slog.Logger]uint64{}
+	for limit, log := range l.behind {
+		dropped, left := limit.told(now)
+		if dropped > 0 {
+			list[log] = dropped
+		}
+		if left == 0 {
+			delete(l.behind, limit)
+		}
+	}
+	return list
+}
 
 // Close closes the file. A later line goes to the console alone and counts as failed. lumberjack leaves a goroutine.
 func (l *Logs) Close() error {

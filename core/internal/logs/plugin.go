@@ -18,7 +18,7 @@ const stdioName = "stdio"
 
 // Plugin gives the logger that go-plugin takes for one plugin. What the plugin logs with log/slog arrives at logger,
 // which is one of Logger's with the name of the device or sink; at most 200 lines a second and 1,000 at once, what is
-// above is counted and told in one line. What go-plugin says itself is at debug. The logger also has Lines() io.Writer.
+// above is counted and told in one line, by the next one that passes or by TellDropped. What go-plugin says itself is at debug. The logger also has Lines() io.Writer.
 func (l *Logs) Plugin(logger *slog.Logger) hclog.Logger {
 	return &bridge{logs: l, log: logger, limit: newBucket(), own: &atomic.Bool{}, chatter: true}
 }
@@ -149,14 +149,12 @@ func (b *bridge) write(from hclog.Level, msg string, args []any) {
 	if !b.enabled(level) {
 		return
 	}
-	ok, report := b.limit.take(time.Now())
+	ok, dropped := b.limit.take(time.Now())
 	if !ok {
-		b.logs.dropped.Add(1)
+		b.logs.drop(b.limit, b.log, dropped)
 		return
 	}
-	if report > 0 {
-		b.log.Warn("plugin logged too fast, lines were dropped", "dropped", report)
-	}
+	tell(b.log, dropped)
 	switch fields := attrs(args); level {
 	case slog.LevelDebug:
 		b.log.Debug(msg, fields...)
@@ -166,6 +164,13 @@ func (b *bridge) write(from hclog.Level, msg string, args []any) {
 		b.log.Error(msg, fields...)
 	default:
 		b.log.Info(msg, fields...)
+	}
+}
+
+// tell says how many lines of a plugin were dropped, where there are any.
+func tell(log *slog.Logger, dropped uint64) {
+	if dropped > 0 {
+		log.Warn("plugin logged too fast, lines were dropped", "dropped", dropped)
 	}
 }
 

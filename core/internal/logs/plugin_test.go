@@ -114,6 +114,23 @@ func TestPluginIsLimited(t *testing.T) {
 			t.Fatalf("going on: told %d", told())
 		}
 		noisy.Debug("disabled lines take nothing")
+
+		time.Sleep(time.Minute)
+		l.TellDropped()
+		flood(noisy, 1001)
+		before := told()
+		l.TellDropped()
+		time.Sleep(2 * time.Second)
+		l.TellDropped()
+		if told() != before {
+			t.Error("told before it has eased")
+		}
+		time.Sleep(time.Second)
+		l.TellDropped()
+		l.TellDropped()
+		if told() != before+1 || !strings.HasSuffix(out.String(), "device=noisy dropped=1\n") {
+			t.Errorf("told %d times of a plugin that says nothing more\n%s", told()-before, out.String()[max(0, out.Len()-400):])
+		}
 	})
 }
 

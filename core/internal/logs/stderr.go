@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"time"
 
 	hclog "github.com/hashicorp/go-hclog"
 )
@@ -43,6 +44,9 @@ func (s *stderr) Write(p []byte) (int, error) {
 func (s *stderr) end() {
 	line := bytes.TrimSuffix(s.line, []byte("\r"))
 	s.line = s.line[:0]
+	if len(line) > 0 && line[0] == '{' && s.b.dropped() {
+		return
+	}
 	var fields map[string]any
 	if json.Unmarshal(line, &fields) == nil && s.structured(fields) {
 		return
@@ -53,6 +57,16 @@ func (s *stderr) end() {
 	case show != "":
 		s.b.Error(show)
 	}
+}
+
+// dropped is true while the plugin may log nothing: reading a record that is dropped anyway would cost the host more than
+// writing it costs the plugin.
+func (b *bridge) dropped() bool {
+	untold := b.limit.peek(time.Now())
+	if untold > 0 {
+		b.logs.drop(b.limit, b.log, untold)
+	}
+	return untold > 0
 }
 
 // structured writes a line in the form of serve; false means that it is not one.
