@@ -143,7 +143,7 @@ func newDescriber(p *places, c *config.Config) (*describer, error) {
 	if err != nil {
 		return nil, Environment(fmt.Errorf("open log: %w", err))
 	}
-	d := &describer{places: p, logs: quiet, trust: c.Plugins.Trust, found: map[string]described{}}
+	d := &describer{places: p, logs: quiet, trust: c.Plugins.Trust, memory: memory(c, 0), found: map[string]described{}}
 	sweepChecks(time.Now())
 	if d.sockets, err = os.MkdirTemp("", checkFolder); err != nil {
 		return nil, Environment(errors.Join(fmt.Errorf("make folder for sockets: %w", err), quiet.Close()))
@@ -223,6 +223,7 @@ type describer struct {
 	logs    *logs.Logs
 	sockets string
 	trust   string
+	memory  int64 // of a plugin
 	names   []string
 
 	mu    sync.Mutex
@@ -303,7 +304,7 @@ func (d *describer) describe(ctx context.Context, name string) (f described) {
 }
 
 func (d *describer) program(name, path string) supervise.Program {
-	return supervise.Program{Name: name, Path: path, SocketDir: d.sockets, Log: d.logs.Plugin(slog.New(slog.DiscardHandler))}
+	return supervise.Program{Name: name, Path: path, SocketDir: d.sockets, Log: d.logs.Plugin(slog.New(slog.DiscardHandler)), Memory: d.memory}
 }
 
 // manifest is what config.CheckPlugins asks.

@@ -50,7 +50,7 @@ func (h *Host) newDevice(cfg *config.Config, c *config.Device) (*unit, error) {
 		Plan: planOf(times), Timeout: c.Schedule.Timeout, Answer: cfg.Intake.AnswerTimeout,
 		Intake: h.intake, Work: h.deviceWork, Overrun: h.workers.Overrun,
 	}
-	u := h.newUnit("device", c.Name, c.Plugin, d.Session)
+	u := h.newUnit("device", c.Name, c.Plugin, memory(cfg, c.MemoryMB), d.Session)
 	u.count = h.intake.countOf(c.Name)
 	if u.silence, err = newSilence(&c.Expect, time.Now()); err != nil {
 		return nil, fmt.Errorf("expect of device %s: %w", c.Name, err)
@@ -110,19 +110,19 @@ func (h *Host) newSink(cfg *config.Config, c *config.Sink, id spool.SinkID) (*un
 		},
 		Store: h.db.store(c.Name), Cache: h.cache.Space(c.Name), Deliver: deliver(lane),
 	}
-	u := h.newUnit("sink", c.Name, c.Plugin, s.Session)
+	u := h.newUnit("sink", c.Name, c.Plugin, memory(cfg, c.MemoryMB), s.Session)
 	u.lane = lane
 	return u, nil
 }
 
-func (h *Host) newUnit(kind, name, plugin string, session supervise.Session) *unit {
+func (h *Host) newUnit(kind, name, plugin string, memory int64, session supervise.Session) *unit {
 	log := h.logs.Logger(kind).With(kind, name)
 	u := &unit{name: name, plugin: plugin, gate: &gate{}, done: make(chan struct{}), lacking: func() (supervise.State, string) { return h.lacking(plugin) }}
 	var path string
 	if path, u.missing = h.dropins.store.Program(plugin); u.missing != nil {
 		log.Warn("it does not run: its plugin is missing", "plugin", plugin, "err", u.missing)
 	}
-	u.inst = supervise.NewInstance(supervise.Program{Name: name, Path: path, SocketDir: h.places.sockets, Log: h.logs.Plugin(log)},
+	u.inst = supervise.NewInstance(supervise.Program{Name: name, Path: path, SocketDir: h.places.sockets, Log: h.logs.Plugin(log), Memory: memory},
 		func(ctx context.Context, proc *supervise.Process, up func()) error {
 			return u.beside.after(session)(ctx, proc, up)
 		}, log)
@@ -147,6 +147,9 @@ func (u *unit) tried() <-chan struct{} {
 	}
 	return u.inst.Tried()
 }
+
+// memory is how much a plugin may use, in bytes: what its device or sink says, or what holds for all.
+func memory(c *config.Config, own int) int64 { return mib(cmp.Or(own, c.Plugins.MemoryMB)) }
 
 // level is the level at which a plugin logs: that of its device or sink, or the host's.
 func level(c *config.Config, kind, name string) string {

@@ -65,7 +65,9 @@ func build() {
 		built.err = fmt.Errorf("build plugin: %w: %s", err, out)
 		return
 	}
-	for _, name := range []string{"prints", "quits", "mute", "window8", "refuser", "polled", "sink"} {
+	for _, name := range []string{
+		"prints", "quits", "mute", "window8", "refuser", "polled", "sink", "longline", "frozen", "silent", "huge",
+	} {
 		built.err = errors.Join(built.err, os.Link(binary("plugin"), binary(name)))
 	}
 }

@@ -1,7 +1,6 @@
 package supervise
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,14 +10,13 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	hclog "github.com/hashicorp/go-hclog"
 	plugin "github.com/hashicorp/go-plugin"
 
 	"github.com/hostd/hostd/core/internal/life"
-	"github.com/hostd/hostd/core/internal/logs"
 	"github.com/hostd/hostd/core/internal/wire"
 	"github.com/hostd/hostd/core/sdk"
 )
@@ -26,7 +24,7 @@ import (
 // Deadlines of a process.
 const (
 	startTimeout    = 15 * time.Second // where the program names none
-	describeTimeout = 5 * time.Second
+	describeTimeout = 10 * time.Second // from its handshake to its manifest
 	healthEvery     = 3 * time.Second
 	healthTimeout   = 2 * time.Second
 	killAfter       = 3 * time.Second // politeness at the end
@@ -34,15 +32,13 @@ const (
 	joinTimeout     = 6 * time.Second // for the work on the process to come to its end
 )
 
-// stderrTail is how much of a plugin's last words is kept, in bytes.
-const stderrTail = 2 << 10
-
 // Program is a plugin's binary and what a process of it gets from the host.
 type Program struct {
 	Name      string       // of the device or sink, for errors
 	Path      string       // of the binary
 	SocketDir string       // for Unix sockets: short, and the host's alone
 	Log       hclog.Logger // takes what the plugin logs
+	Memory    int64        // bytes that a process may use; 0 is no limit. See limitMemory of each system
 	// StartTimeout is how long the process may take to its handshake; 0 is 15 seconds.
 	StartTimeout time.Duration
 }
@@ -58,8 +54,11 @@ type Process struct {
 	cmd      *exec.Cmd
 	kill     context.CancelFunc // ends the whole process group at once
 	last     *tail
+	group    group       // the process with what it starts
+	sockets  string      // its folder in Program.SocketDir; empty before the start
 	servers  *life.Group // of Store and Cache for this plugin
 	broker   uint32      // their id; 0 before the first ServeStore
+	worked   atomic.Bool // a batch was acknowledged or settled
 }
 
 // Run starts the program, describes it, runs use beside a health watch, and ends the process when either ends or ctx
@@ -75,7 +74,7 @@ func Run(ctx context.Context, p Program, use func(ctx context.Context, proc *Pro
 	}
 	g := life.NewGroup(ctx)
 	ended := make(chan error, 1)
-	g.Go("health of "+p.Name, proc.watch)
+	g.Go("health of "+p.Name, func(ctx context.Context) error { return watchHealth(ctx, proc.Conn.Health) })
 	g.Go("use of "+p.Name, func(ctx context.Context) error {
 		ended <- use(ctx, proc)
 		return nil
@@ -127,14 +126,15 @@ func start(ctx context.Context, p Program) (*Process, error) {
 	}
 	alive, kill := context.WithCancel(context.WithoutCancel(ctx)) // ends later than ctx: stop is polite first
 	cmd := exec.CommandContext(alive, p.Path)
-	cmd.Cancel = func() error { return killGroup(cmd.Process) }
-	cmd.Env = append(environ(), "PLUGIN_UNIX_SOCKET_DIR="+p.SocketDir)
+	cmd.Env = append(environ(), soften(p.Memory)...)
 	cmd.SysProcAttr = processAttributes()
 	proc := &Process{cmd: cmd, kill: kill, last: &tail{}, servers: life.NewGroup(context.WithoutCancel(ctx))}
+	cmd.Cancel = func() error { return proc.group.kill(cmd.Process) }
 	proc.client = plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  wire.Handshake(),
 		Plugins:          plugin.PluginSet{wire.PluginName: &wire.Glue{}},
-		Cmd:              cmd,
+		RunnerFunc:       proc.runner(p),
+		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: p.SocketDir},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		AutoMTLS:         true,
 		SkipHostEnv:      true,
@@ -151,7 +151,7 @@ func start(ctx context.Context, p Program) (*Process, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, proc.lastWords(fmt.Errorf("%w: %s: %w", ErrStart, p.Path, plain(err, p.StartTimeout)))
+		return nil, proc.lastWords(fmt.Errorf("%w: %s: %w", ErrStart, p.Path, explain(p, err)))
 	}
 	return proc, nil
 }
@@ -165,19 +165,43 @@ func (p *Process) stderr(log hclog.Logger) io.Writer {
 	return p.last
 }
 
-// handshake starts, dials and describes; the end of ctx kills the process, since go-plugin's start has no context.
+// handshake starts the process, and has it say what it is.
 func (p *Process) handshake(ctx context.Context) error {
+	err := p.guarded(ctx, func(context.Context) error {
+		_, err := p.client.Start()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
+	defer cancel()
+	return p.guarded(ctx, p.describe)
+}
+
+// guarded makes a call of go-plugin, which has no context: at the end of ctx the process is killed, and so is the call.
+func (p *Process) guarded(ctx context.Context, call func(ctx context.Context) error) error {
 	guard := life.NewGroup(ctx)
-	started := make(chan struct{})
+	done := make(chan struct{})
 	guard.Go("start guard", func(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			p.kill()
-		case <-started:
+		case <-done:
 		}
 		return nil
 	})
-	defer func() { close(started); _ = guard.Wait() }() // the guard returns no error
+	err := call(ctx)
+	close(done)
+	_ = guard.Wait() // the guard returns no error
+	if err != nil && ctx.Err() != nil {
+		return wire.ErrHung
+	}
+	return err
+}
+
+// describe dials and asks for the manifest.
+func (p *Process) describe(ctx context.Context) error {
 	rpc, err := p.client.Client()
 	if err != nil {
 		return err
@@ -191,14 +215,13 @@ func (p *Process) handshake(ctx context.Context) error {
 		return fmt.Errorf("glue gave a %T", raw)
 	}
 	p.Conn = conn
-	described, cancel := context.WithTimeout(ctx, describeTimeout)
-	defer cancel()
-	p.Manifest, err = conn.Describe(described)
+	p.Manifest, err = conn.Describe(ctx)
 	return err
 }
 
-// watch returns an error when the process has ended or does not answer twice in a row.
-func (p *Process) watch(ctx context.Context) error {
+// watchHealth returns an error when the process has ended or does not answer twice in a row: twice healthEvery and one
+// healthTimeout after it fell silent, at most.
+func watchHealth(ctx context.Context, health func(ctx context.Context) error) error {
 	tick := time.NewTicker(healthEvery)
 	defer tick.Stop()
 	missed := 0
@@ -209,7 +232,7 @@ func (p *Process) watch(ctx context.Context) error {
 		case <-tick.C:
 		}
 		probe, cancel := context.WithTimeout(ctx, healthTimeout)
-		err := p.Conn.Health(probe)
+		err := health(probe)
 		cancel()
 		switch {
 		case ctx.Err() != nil:
@@ -218,14 +241,18 @@ func (p *Process) watch(ctx context.Context) error {
 			missed = 0
 		case errors.Is(err, wire.ErrHung) && missed == 0:
 			missed++
-		default:
+		case errors.Is(err, wire.ErrHung), errors.Is(err, wire.ErrGone):
 			return err
+		default:
+			return fmt.Errorf("%w: %w", wire.ErrHung, err)
 		}
 	}
 }
 
 // stop ends the process: go-plugin's polite way first, by handle after killAfter, and it waits no longer than stopWaiting.
 func (p *Process) stop(ctx context.Context) {
+	defer p.group.close()
+	defer func() { _ = os.RemoveAll(p.sockets) }() // what stays is emptied at the next start of the host
 	g := life.NewGroup(ctx)
 	done := make(chan struct{})
 	g.Go("go-plugin kill", func(context.Context) error {
@@ -241,7 +268,7 @@ func (p *Process) stop(ctx context.Context) {
 		case <-done:
 			p.kill()
 			if p.cmd.Process != nil {
-				_ = killGroup(p.cmd.Process) // what the plugin itself started; an error means that nothing is left
+				_ = p.group.kill(p.cmd.Process) // what the plugin itself started; an error means that nothing is left
 			}
 			return
 		case <-polite.C:
@@ -257,10 +284,25 @@ func (p *Process) lastWords(err error) error {
 	if p.client.Exited() && p.cmd.ProcessState != nil {
 		err = fmt.Errorf("%w (%s)", err, p.cmd.ProcessState)
 	}
-	if words := p.last.String(); words != "" {
+	words := p.last.String()
+	if words != "" {
 		err = fmt.Errorf("%w; its last words: %s", err, words)
 	}
+	if strings.Contains(words, "out of memory") {
+		err = fmt.Errorf("%w; it may have more with memory_mb", err)
+	}
 	return err
+}
+
+// explain says what kept a plugin from starting, and what to do about it.
+func explain(p Program, err error) error {
+	if wrong := Diagnose(p.Path); wrong != nil {
+		return wrong
+	}
+	if errors.Is(err, wire.ErrHung) {
+		return fmt.Errorf("it hangs: it has begun to serve, and does not say within %s what it is; put another version of it there: %w", describeTimeout, err)
+	}
+	return plain(err, p.StartTimeout)
 }
 
 // quoted is how much of a wrong handshake an error shows, in bytes.
@@ -283,6 +325,15 @@ func plain(err error, limit time.Duration) error {
 	return err
 }
 
+// soften is the environment that has Go keep the memory below the limit, where it is 0 nothing: near it Go collects more,
+// and a plugin gets slow before it meets the limit.
+func soften(memory int64) []string {
+	if memory <= 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("GOMEMLIMIT=%d", memory/4*3)}
+}
+
 // environ is the whole environment of a plugin: nothing of the host's own, which holds secrets.
 func environ() []string {
 	allowed := []string{"PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "TZ", "LANG", "HOME", "USERPROFILE", "GOCOVERDIR"}
@@ -294,66 +345,4 @@ func environ() []string {
 		}
 	}
 	return env
-}
-
-// tail keeps the last bytes that are written to it, or those from the beginning of a panic on.
-type tail struct {
-	mu    sync.Mutex
-	buf   []byte // guarded by mu
-	panic bool   // guarded by mu: buf begins with one
-}
-
-// Write takes a line, a part of one or a line feed. It never fails.
-func (t *tail) Write(b []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	fresh := len(t.buf) == 0 || t.buf[len(t.buf)-1] == '\n'
-	if fresh && (bytes.HasPrefix(b, []byte("panic: ")) || bytes.HasPrefix(b, []byte("fatal error: "))) {
-		t.buf, t.panic = t.buf[:0], true
-	}
-	switch over := len(t.buf) + len(b) - stderrTail; {
-	case over <= 0:
-		t.buf = append(t.buf, b...)
-	case !t.panic:
-		t.buf = append(t.buf, b...)
-		t.buf = append(t.buf[:0], t.buf[over:]...)
-	default: // the first lines of a panic name it; the stacks of a large plugin would push them out
-		t.buf = append(t.buf, b[:max(len(b)-over, 0)]...)
-	}
-	return len(b), nil
-}
-
-// String is what is kept, without the lines that are log records and the value of a panic.
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var words []string
-	var trace logs.Panic
-	for line := range bytes.Lines(t.buf) {
-		show, _ := trace.Line(string(bytes.TrimRight(line, "\r\n")))
-		if show = strings.TrimSpace(show); show != "" && show[0] != '{' {
-			words = append(words, show)
-		}
-	}
-	if len(words) > 10 {
-		words = words[:10] // a panic's first lines name it; the rest is the stack
-	}
-	return strings.Join(words, " | ")
-}
-
-// lines carries what a plugin prints into its log.
-func lines(log hclog.Logger, stream string) io.Writer {
-	return &lineWriter{log: log.With("stream", stream)}
-}
-
-type lineWriter struct{ log hclog.Logger }
-
-// Write never fails.
-func (w *lineWriter) Write(b []byte) (int, error) {
-	for line := range bytes.Lines(b) {
-		if line = bytes.TrimSpace(line); len(line) > 0 {
-			w.log.Warn("plugin printed", "text", string(line[:min(len(line), 200)]))
-		}
-	}
-	return len(b), nil
 }

@@ -1,8 +1,11 @@
 package supervise
 
 import (
+	"fmt"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // processAttributes gives the child its own group, so that all of it can be killed, and ends it with the thread that
@@ -11,8 +14,31 @@ func processAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// killGroup ends the process and what it started. An error means that nothing is left to end.
-func killGroup(p *os.Process) error { return syscall.Kill(-p.Pid, syscall.SIGKILL) }
+// group is the plugin's process group.
+type group struct{}
+
+// begin limits the memory of the process that has just started, and of each that it will start. The limit is on what it
+// has mapped to write to: a limit on addresses would be met by Go's reservations, which cost nothing. What a process asks
+// for above it, it does not get; Go ends it then, and says so.
+func (group) begin(p *os.Process, memory int64) error {
+	if memory <= 0 {
+		return nil
+	}
+	limit := unix.Rlimit{Cur: uint64(memory + unused), Max: uint64(memory + unused)}
+	if err := unix.Prlimit(p.Pid, unix.RLIMIT_DATA, &limit, nil); err != nil {
+		return fmt.Errorf("limit memory: %w", err)
+	}
+	return nil
+}
+
+// unused is what Go's runtime has mapped and does not use, in bytes, so that the limit is on what is used.
+const unused = 64 << 20
+
+// kill ends the process and what it started. An error means that nothing is left to end.
+func (group) kill(p *os.Process) error { return syscall.Kill(-p.Pid, syscall.SIGKILL) }
+
+// close has nothing to give back.
+func (group) close() {}
 
 // endWithHost has nothing to do: processAttributes ties each child to the host.
 func endWithHost() error { return nil }

@@ -3,10 +3,13 @@ package supervise
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,6 +34,8 @@ func TestFrozenPlugin(t *testing.T) {
 	if took := time.Since(frozen); took > 15*time.Second {
 		t.Errorf("noticed and gone after %s", took)
 	}
+	w.reached(t, Up, BackingOff)
+	t.Logf("gone and told after %s", time.Since(frozen))
 	w.reached(t, Up, BackingOff, Up)
 	mentions(t, fmt.Errorf("%s", w.reasons()), wire.ErrHung.Error())
 }
@@ -74,12 +79,24 @@ func smallHost(mode string) {
 	runtime.LockOSThread()
 	switch mode {
 	case "supervised":
-		p := Program{Name: "orphan", Path: path, SocketDir: os.Getenv("HOSTD_TEST_SOCKETS"), Log: hclog.NewNullLogger()}
-		err = Run(context.Background(), p, func(ctx context.Context, proc *Process) error {
+		err = Run(context.Background(), orphan(path), func(ctx context.Context, proc *Process) error {
+			proc.serveStore(nil, nil)
+			for own := 0; own < 2; { // the plugin's socket, and the host's for its store
+				found, err := filepath.Glob(filepath.Join(proc.sockets, "plugin*"))
+				if err != nil {
+					return err
+				}
+				own = len(found)
+			}
 			fmt.Println("pid", proc.cmd.Process.Pid)
 			return idle(ctx, proc)
 		})
 		panic(err)
+	case "huge":
+		if err = hugeAnswer(path); err != nil {
+			fmt.Println(err)
+		}
+		os.Exit(0)
 	case "stdin": // the one belt: no Pdeathsig
 		h := wire.Handshake()
 		cmd := exec.Command(path)
@@ -104,6 +121,10 @@ func smallHost(mode string) {
 	panic(mode)
 }
 
+func orphan(path string) Program {
+	return Program{Name: "orphan", Path: path, SocketDir: os.Getenv("HOSTD_TEST_SOCKETS"), Log: hclog.NewNullLogger()}
+}
+
 // A plugin does not outlive its host, however that ends, and each belt holds alone.
 func TestNoOrphans(t *testing.T) {
 	t.Parallel()
@@ -112,7 +133,8 @@ func TestNoOrphans(t *testing.T) {
 			t.Parallel()
 			p := program(t, c.plugin)
 			host := exec.Command(os.Args[0])
-			host.Env = append(os.Environ(), "HOSTD_TEST_HOST="+c.mode, "HOSTD_TEST_PLUGIN="+p.Path, "HOSTD_TEST_SOCKETS="+p.SocketDir)
+			temp := t.TempDir()
+			host.Env = append(os.Environ(), "HOSTD_TEST_HOST="+c.mode, "HOSTD_TEST_PLUGIN="+p.Path, "HOSTD_TEST_SOCKETS="+p.SocketDir, "TMPDIR="+temp)
 			host.Stderr = os.Stderr
 			out, err := host.StdoutPipe()
 			if err != nil {
@@ -136,11 +158,160 @@ func TestNoOrphans(t *testing.T) {
 			if took := time.Since(begin); took > 2*time.Second {
 				t.Errorf("the plugin outlived its host for %s", took)
 			}
+			if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
+				t.Errorf("left in the temporary folder, and not in that of the sockets: %v, %v", left, err)
+			}
 		})
 	}
 }
 
-// What the plugin itself has started goes with it: the group is killed, not the process.
+// A process that ends leaves no socket, however it does.
+func TestSocketsGoWithTheirProcess(t *testing.T) {
+	t.Parallel()
+	for _, killed := range []bool{false, true} {
+		p := program(t, "plugin")
+		ctx, cancel := context.WithCancel(t.Context())
+		err := Run(ctx, p, func(_ context.Context, proc *Process) error {
+			if found, err := os.ReadDir(p.SocketDir); err != nil || len(found) != 1 {
+				t.Errorf("%d folders of sockets while it runs, %v", len(found), err)
+			}
+			if killed {
+				return proc.cmd.Process.Kill()
+			}
+			cancel()
+			return nil
+		})
+		cancel()
+		if left, rerr := os.ReadDir(p.SocketDir); rerr != nil || len(left) > 0 {
+			t.Errorf("killed %t: left %v, %v; Run = %v", killed, left, rerr, err)
+		}
+	}
+}
+
+// memoryLine is one of the lines of /proc/self/status, in bytes.
+func memoryLine(name string) (int64, error) {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(text), name+":")
+	var kib int64
+	_, err = fmt.Sscan(rest, &kib)
+	return kib << 10, err
+}
+
+// hugeAnswer has a host of its own read from a plugin that sends 300 MiB, and prints by how much its memory grew at most.
+func hugeAnswer(path string) error {
+	return Run(context.Background(), orphan(path), func(ctx context.Context, proc *Process) error {
+		if err := proc.Conn.OpenDevice(ctx, wire.OpenDevice{Name: "huge", Settings: []byte("{}")}); err != nil {
+			return err
+		}
+		before, err := memoryLine("VmRSS")
+		if err != nil {
+			return err
+		}
+		stream, err := proc.Conn.RunDevice(ctx)
+		if err != nil {
+			return err
+		}
+		refused := stream.Recv(&wire.Incoming{})
+		after, err := memoryLine("VmHWM")
+		fmt.Println("grew", after-before, refused)
+		return err
+	})
+}
+
+// R12: an answer of 300 MiB is refused at the message cap, before it is in the host's memory.
+func TestHugeAnswer(t *testing.T) {
+	t.Parallel()
+	p := program(t, "huge")
+	host := exec.Command(os.Args[0])
+	host.Env = append(os.Environ(), "HOSTD_TEST_HOST=huge", "HOSTD_TEST_PLUGIN="+p.Path, "HOSTD_TEST_SOCKETS="+p.SocketDir)
+	host.Stderr = os.Stderr
+	out, err := host.Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	var grew int64
+	if _, err := fmt.Sscanf(string(out), "grew %d", &grew); err != nil || grew > 64<<20 {
+		t.Errorf("the host grew by %d bytes: %s", grew, out)
+	}
+	mentions(t, errors.New(string(out)), "message too large", "vs. 16777216")
+	t.Logf("%s", out)
+}
+
+// A plugin that takes more than its memory ends by itself, and says why.
+func TestMemoryLimit(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "plugin", `{"mode":"hungry"}`)
+	r.program.Memory = 128 << 20
+	w := r.run(t)
+	until(t, "its end", func() bool { return w.reasons() != "" })
+	mentions(t, errors.New(w.reasons()), "out of memory", "exit status 2", "memory_mb")
+}
+
+// With the smallest limit that a configuration may name a plugin does its work.
+func TestSmallestMemoryLimit(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "plugin", `{"batches":20,"size":1000}`)
+	r.program.Memory = 64 << 20
+	w := r.run(t)
+	until(t, "ack 20", func() bool { return strings.Contains(r.heard(), "ack 20\n") })
+	if s := w.Status(); s.State != Up || s.Restarts > 0 {
+		t.Errorf("status %+v", s)
+	}
+}
+
+// child is the process that the plugin has started.
+func (r *rig) child(t *testing.T) (pid int) {
+	t.Helper()
+	until(t, "a child", func() bool {
+		text, err := os.ReadFile(filepath.Join(r.Open.StateDir, "child"))
+		if err == nil {
+			pid, err = strconv.Atoi(string(text))
+		}
+		return err == nil
+	})
+	if gone(pid) {
+		t.Fatal("the child is not there")
+	}
+	return pid
+}
+
+// A plugin that hears no end of ctx and hangs in Close is gone within 10 s of the stop, and what it has started too.
+func TestStopOfAStubbornPlugin(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "plugin", `{"mode":"stubborn"}`)
+	w := r.run(t)
+	w.reached(t, Up)
+	pid, child := w.newest().cmd.Process.Pid, r.child(t)
+	began := time.Now()
+	w.stop()
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("stop took %s", took)
+	} else {
+		t.Logf("stop took %s", took)
+	}
+	if !gone(pid) || !gone(child) {
+		t.Errorf("gone: the plugin %t, its child %t", gone(pid), gone(child))
+	}
+}
+
+// What a plugin has started goes with it, also where the plugin ends by itself and what is left holds its streams.
+func TestChildGoesWithItsPlugin(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "plugin", `{"mode":"parent"}`)
+	w := r.run(t)
+	w.reached(t, Up)
+	child := r.child(t)
+	if err := w.newest().cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "end of the child", func() bool { return gone(child) })
+	w.reached(t, Up, BackingOff, Up)
+	mentions(t, errors.New(w.reasons()), "signal: killed")
+}
+
 func TestStandardInputIsTheHostsPipe(t *testing.T) {
 	to, err := os.Readlink("/proc/self/fd/" + fmt.Sprint(os.Stdin.Fd()))
 	if err != nil || !strings.HasPrefix(to, "pipe:") {

@@ -25,6 +25,9 @@ func TestBadStarts(t *testing.T) {
 		{"prints", 0, []string{`printed "hello from the plugin"`, "standard output"}},
 		{"quits", 0, []string{"exited before serving", "exit status 3", "last words: no licence found"}},
 		{"mute", 300 * time.Millisecond, []string{"no handshake within 300ms"}},
+		{"longline", 0, []string{`printed "xxxxxxxxxx`, "standard output"}},
+		{"silent", 0, []string{"it hangs", "does not say within 10s what it is", "another version"}},
+		{"frozen", 0, []string{"it hangs", "does not say within 10s what it is", "another version"}},
 		{"absent", 0, []string{"absent"}},
 	} {
 		t.Run(c.program, func(t *testing.T) {
@@ -39,6 +42,9 @@ func TestBadStarts(t *testing.T) {
 				t.Errorf("Run = %v, want ErrStart", err)
 			}
 			mentions(t, err, append(c.says, p.Path)...)
+			if err != nil && len(err.Error()) > 2<<10 {
+				t.Errorf("an error of %d bytes", len(err.Error()))
+			}
 		})
 	}
 }
@@ -139,11 +145,12 @@ func TestEnvironment(t *testing.T) {
 	may := []string{
 		"PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "TZ", "LANG", "HOME", "USERPROFILE", "GOCOVERDIR", "HOSTD_PLUGIN",
 		"PLUGIN_MIN_PORT", "PLUGIN_MAX_PORT", "PLUGIN_PROTOCOL_VERSIONS", "PLUGIN_CLIENT_CERT", "PLUGIN_UNIX_SOCKET_DIR",
+		"GOMEMLIMIT",
 	}
 	inside := false // the certificate spans lines
 	for line := range strings.Lines(string(text)) {
 		name, _, _ := strings.Cut(line, "=")
-		if !inside && !slices.Contains(may, strings.ToUpper(strings.TrimSpace(name))) {
+		if !inside && line != "\n" && !slices.Contains(may, strings.ToUpper(strings.TrimSpace(name))) {
 			t.Errorf("the plugin has %s", name)
 		}
 		inside = (inside || strings.HasPrefix(line, "PLUGIN_CLIENT_CERT=")) && !strings.Contains(line, "END CERTIFICATE")

@@ -16,8 +16,8 @@ import (
 	"github.com/hostd/hostd/core/sdk/serve"
 )
 
-// stderr is the true one: go-plugin puts another into os.Stderr later.
-var stderr = os.Stderr
+// The true streams: go-plugin puts others into os.Stdout and os.Stderr later.
+var stdout, stderr = os.Stdout, os.Stderr
 
 func main() {
 	m := sdk.Manifest{Name: "plugin", Version: "1.2.3"}
@@ -31,6 +31,14 @@ func main() {
 		select {
 		case <-time.After(time.Hour):
 		}
+	case "longline":
+		fmt.Println(strings.Repeat("x", 1<<20))
+	case "frozen":
+		frozen()
+	case "silent":
+		raw(&huge{}, silent)
+	case "huge":
+		raw(&huge{})
 	case "window8":
 		m.Window = 8
 	case "refuser":
@@ -72,6 +80,18 @@ func (d *device) Open(ctx context.Context, env sdk.Env, from sdk.Position) error
 		}
 	case "flood":
 		env.Go(flood)
+	case "logs":
+		env.Go(func(context.Context) error { return d.logs(env.Log) })
+	case "prints":
+		if err := prints(); err != nil {
+			return err
+		}
+	case "hungry":
+		env.Go(hungry)
+	case "parent", "stubborn":
+		if err := d.bear(); err != nil {
+			return err
+		}
 	case "environment":
 		return os.WriteFile(filepath.Join(d.dir, "environment"), []byte(strings.Join(os.Environ(), "\n")), 0o600)
 	}
@@ -121,8 +141,11 @@ func (d *device) Read(ctx context.Context) (sdk.Batch, error) {
 		case <-time.After(300 * time.Millisecond):
 		}
 	}
-	if d.Mode == "panic" {
+	switch d.Mode {
+	case "panic":
 		deep(60)
+	case "stubborn":
+		select {} // it does not hear the end of ctx
 	}
 	if d.read >= int64(d.Batches) {
 		if d.Mode == "deaf" {
@@ -150,7 +173,7 @@ func (d *device) Ack(_ context.Context, upTo sdk.Position) error {
 
 func (d *device) Close(context.Context) error {
 	d.tell("close")
-	if d.Mode == "hang at close" {
+	if d.Mode == "hang at close" || d.Mode == "stubborn" {
 		select {}
 	}
 	return nil
