@@ -1,7 +1,9 @@
 package main_test
 
 import (
+	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -57,7 +59,13 @@ func TestKilledHostLosesNothing(t *testing.T) {
 		return device(s, "gen").Records >= records && c.count("in/done/*.xml") == files &&
 			sink(s, "emr").Backlog == 0 && sink(s, "archive").Backlog == 0
 	})
+	if left := c.sockets(); len(left) != 4 {
+		t.Errorf("%d folders of sockets for 4 plugins after %d killed hosts: %v", len(left), cycles, left)
+	}
 	c.stop()
+	if left := c.sockets(); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
 
 	db := c.database()
 	for n := range records {
@@ -79,6 +87,17 @@ func TestKilledHostLosesNothing(t *testing.T) {
 	if left := c.count("in/*.xml") + c.count("in/failed/*"); left > 0 {
 		t.Fatalf("%d files are left or failed", left)
 	}
+}
+
+// sockets are the folders of the plugins' sockets.
+func (c *clinic) sockets() []string {
+	c.t.Helper()
+	sum := sha256.Sum256([]byte(c.path("data")))
+	list, err := filepath.Glob(filepath.Join(os.TempDir(), "hostd-"+hex.EncodeToString(sum[:6]), "*"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return list
 }
 
 func (c *clinic) count(pattern string) int {

@@ -203,9 +203,11 @@ sinks:
 `)
 	c.inbox("chatty", "quitter", "silent")
 	c.start()
+	fails := func(s status, name string) bool {
+		return device(s, name).State == "failing" || device(s, name).State == "breaker_open"
+	}
 	s := c.until("the bad ones fail", func(s status) bool {
-		return device(s, "prints").State == "failing" && device(s, "exits").State == "failing" &&
-			strings.Contains(device(s, "hangs").Error, "no handshake") && sink(s, "archive").Delivered == 500
+		return fails(s, "prints") && fails(s, "exits") && strings.Contains(device(s, "hangs").Error, "no handshake") && sink(s, "archive").Delivered == 500
 	})
 	for name, want := range map[string]string{"prints": "before serving", "exits": "licence not found", "hangs": "no handshake"} {
 		if d := device(s, name); !strings.Contains(d.Error, want) {
@@ -218,6 +220,50 @@ sinks:
 	if body, code := c.get("/readyz"); code != http.StatusOK {
 		t.Errorf("not ready: %s", body)
 	}
+	c.stop()
+}
+
+// TestCrashLoop: a device and a sink whose plugins end again and again are given up with an alarm that says why and what to
+// do, and are tried again when an operator says so.
+func TestCrashLoop(t *testing.T) {
+	t.Parallel()
+	c := newClinic(t, `
+devices:
+  - {name: gen, plugin: generator, settings: {count: 50}}
+  - {name: exits, plugin: quitter}
+sinks:
+  - {name: archive, plugin: file, settings: {dir: archive}}
+  - {name: broken, plugin: quitter}
+`)
+	c.start()
+	s := c.until("both are given up", func(s status) bool {
+		return device(s, "exits").State == "breaker_open" && sink(s, "broken").State == "breaker_open" && sink(s, "archive").Delivered == 50
+	})
+	for name, of := range map[string]string{"exits": "devices", "broken": "sinks"} {
+		text := ""
+		for _, a := range s.Alarms {
+			if a.Code == "breaker_open" && a.Subject == name {
+				text = a.Text
+			}
+		}
+		for _, want := range []string{"quitter", "exit status", "licence not found", "hostd " + of + " resume " + name} {
+			if !strings.Contains(text, want) {
+				t.Errorf("the alarm of %s does not say %q: %q", name, want, text)
+			}
+		}
+	}
+	if out := c.must("status"); !strings.Contains(out, "breaker_open") || !strings.Contains(out, "licence not found") {
+		t.Errorf("status:\n%s", out)
+	}
+	if body, _ := c.get("/metrics"); !strings.Contains(body, `hostd_alarm_active{code="breaker_open",subject="exits"} 1`) {
+		t.Error("the metrics do not have the alarm")
+	}
+	if n := device(s, "exits").Restarts; n != 4 {
+		t.Errorf("started again %d times before it was given up, want 4", n)
+	}
+	c.must("devices", "resume", "exits")
+	c.must("sinks", "resume", "broken")
+	c.until("tried again", func(s status) bool { return device(s, "exits").Restarts > 4 && sink(s, "broken").Restarts > 4 })
 	c.stop()
 }
 

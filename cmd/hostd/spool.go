@@ -236,7 +236,7 @@ func (c *cli) spoolExportCommand() *cobra.Command {
 func (c *cli) namesCommand(of string, commands ...*cobra.Command) *cobra.Command {
 	cmd := group(&cobra.Command{Use: of, Short: "pause and resume " + of})
 	cmd.AddCommand(c.nameCommand("pause", "stop until it is resumed, also over restarts; nothing is lost", "%s is paused\n", host.Pause),
-		c.nameCommand("resume", "go on", "%s goes on\n", host.Resume))
+		c.nameCommand("resume", "go on after a pause, or after the plugin crashed too often", "%s goes on\n", host.Resume))
 	cmd.AddCommand(commands...)
 	return cmd
 }

@@ -26,7 +26,11 @@ const (
 	alarmDead       = "dead_letters"
 	alarmSilent     = "device_silent"
 	alarmConfig     = "config_refused"
+	alarmBreaker    = "breaker_open"
 )
+
+// givenUp is about a plugin that crashes again and again.
+const givenUp = "its plugin %s crashes again and again: %s. Mend what that says, or put another version of the plugin there, then hostd %s resume %s"
 
 // alarms remembers since when each one stands.
 type alarms struct {
@@ -93,8 +97,16 @@ func (a *alarms) of(s *admin.Status, t troubles) []admin.Alarm {
 		}
 		add(alarmConfig, "", "the newest configuration is refused, and the one before goes on: %s%s; hostd reload says all, and hostd check checks what you mend", f[0], more)
 	}
+	for i := range s.Devices {
+		if d := &s.Devices[i]; d.State == admin.BreakerOpen {
+			add(alarmBreaker, d.Name, givenUp, d.Plugin, d.Error, "devices", d.Name)
+		}
+	}
 	for i := range s.Sinks {
 		k := &s.Sinks[i]
+		if k.State == admin.BreakerOpen {
+			add(alarmBreaker, k.Name, givenUp, k.Plugin, k.Error, "sinks", k.Name)
+		}
 		if k.State == admin.Parked {
 			add(alarmParked, k.Name, "it is not in the configuration, and %d records wait for it: add it again, or hostd spool forget %s", k.Backlog, k.Name)
 		}
@@ -156,10 +168,11 @@ func (m *missing) note(now []string, there func(name string) bool) (lost, back [
 	return lost, back
 }
 
-// watchEvery is how often the spool's files and silent devices are looked for.
+// watchEvery is how often that is done which watch does.
 const watchEvery = 2 * time.Second
 
-// watch looks for files of the spool that somebody deletes while the host runs, and for devices that should send and do not.
+// watch looks for files of the spool that somebody deletes while the host runs, for devices that should send and do not, and for
+// plugins that logged too fast.
 func (h *Host) watch(ctx context.Context) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -170,6 +183,7 @@ func (h *Host) watch(ctx context.Context) error {
 		case <-tick.C:
 		}
 		h.lookForSilence(time.Now())
+		h.logs.TellDropped()
 		now, err := h.spool.Missing()
 		if err != nil {
 			h.log.Debug("files of the spool not looked for", "err", err)

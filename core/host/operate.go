@@ -233,7 +233,7 @@ func Forget(ctx context.Context, c *config.Config, a NameArgs) error {
 	return ask(ctx, c, opForget, a, nil)
 }
 
-// Resume ends a Pause.
+// Resume ends a Pause, and has a plugin started again that crashed too often.
 func Resume(ctx context.Context, c *config.Config, a NameArgs) error {
 	return ask(ctx, c, opResume, a, nil)
 }

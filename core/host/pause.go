@@ -107,7 +107,8 @@ func (g *gate) isPaused() bool {
 	return g.paused
 }
 
-// pause begins or ends a pause of a device or sink. It is kept over restarts.
+// pause begins or ends a pause of a device or sink. It is kept over restarts. The end of one, also where there was none, has
+// a plugin tried again that was given up after too many crashes.
 func (h *Host) pause(a NameArgs, paused bool) error {
 	h.reload.applying.Lock()
 	defer h.reload.applying.Unlock()
@@ -127,6 +128,9 @@ func (h *Host) pause(a NameArgs, paused bool) error {
 	units[at].gate.set(paused)
 	if b := units[at].beside; paused && b != nil {
 		b.before.leave() // it may still work beside this one
+	}
+	if !paused {
+		units[at].inst.CloseBreaker()
 	}
 	var names []string
 	for _, u := range units {

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"errors"
 	"log/slog"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/hostd/hostd/core/internal/admin"
 	"github.com/hostd/hostd/core/internal/dbpool"
 	"github.com/hostd/hostd/core/internal/life"
+	"github.com/hostd/hostd/core/internal/logs"
 	"github.com/hostd/hostd/core/internal/pluginstore"
 	"github.com/hostd/hostd/core/internal/spool"
 )
@@ -81,6 +83,19 @@ func TestADeletedFileOfTheSpoolIsAnAlarm(t *testing.T) {
 		h := New(Options{Config: &config.Config{}})
 		h.spool, h.places.spool, h.log = s, dir, slog.New(slog.DiscardHandler)
 		h.db, h.dropins.store = &database{why: errNotOpenYet}, &pluginstore.Store{}
+		var out bytes.Buffer
+		if h.logs, err = logs.Open(config.Logging{Level: "info", Format: "text"}, &out); err != nil {
+			t.Fatal(err)
+		}
+		noisy := h.logs.Plugin(h.logs.Logger("device").With("device", "ark-1"))
+		for range 5000 {
+			noisy.Named("noisy").Info("flood")
+		}
+		defer func() { // behind the end of watch
+			if text := out.String(); strings.Count(text, "lines were dropped") != 1 || !strings.Contains(text, "dropped=4000") {
+				t.Errorf("what a plugin logged too fast is not told:\n%s", text[max(0, len(text)-300):])
+			}
+		}()
 		g := life.NewGroup(t.Context())
 		g.Go("spool", s.Run)
 		g.Go("watch", h.watch)
@@ -127,6 +142,33 @@ func TestADeletedFileOfTheSpoolIsAnAlarm(t *testing.T) {
 			t.Fatalf("it is back: %+v", list)
 		}
 	})
+}
+
+// A plugin that was given up is an alarm of its device or sink, with the command that tries it again.
+func TestAPluginThatWasGivenUpIsAnAlarm(t *testing.T) {
+	h := New(Options{Config: &config.Config{}})
+	list := h.alarms.of(&admin.Status{
+		Devices: []admin.Device{{Name: "ark-1", Plugin: "nidek", State: admin.BreakerOpen, Error: "exit status 7"}, {Name: "tono", State: admin.Failing}},
+		Sinks:   []admin.Sink{{Name: "emr", Plugin: "sql", State: admin.BreakerOpen, Error: "no licence"}, {Name: "archive", State: admin.BackingOff}},
+	}, troubles{})
+	if len(list) != 2 {
+		t.Fatalf("%+v", list)
+	}
+	for i, want := range []struct{ name, plugin, why, command string }{
+		{"ark-1", "nidek", "exit status 7", "hostd devices resume ark-1"}, {"emr", "sql", "no licence", "hostd sinks resume emr"},
+	} {
+		a := list[i]
+		if a.Code != alarmBreaker || a.Subject != want.name || !strings.Contains(a.Text, want.plugin) || !strings.Contains(a.Text, want.why) || !strings.Contains(a.Text, want.command) {
+			t.Errorf("%+v", a)
+		}
+	}
+}
+
+func TestMemoryOfAPlugin(t *testing.T) {
+	c := config.Default()
+	if all, own := memory(c, 0), memory(c, 64); all != 512<<20 || own != 64<<20 {
+		t.Errorf("%d for all, %d for one that says so", all, own)
+	}
 }
 
 // What was missing stays so when the spool has let go of the file meanwhile: its records are lost.

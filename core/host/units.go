@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -126,6 +127,7 @@ func (h *Host) newUnit(kind, name, plugin string, memory int64, session supervis
 		func(ctx context.Context, proc *supervise.Process, up func()) error {
 			return u.beside.after(session)(ctx, proc, up)
 		}, log)
+	u.inst.OnCrash = func(error) { h.crashed(plugin, filepath.Base(filepath.Dir(path)), time.Now()) }
 	return u
 }
 
@@ -193,9 +195,9 @@ func (h *Host) sinkWork(ctx context.Context, key string, f func(ctx context.Cont
 }
 
 // deliver puts a lane on a sink's stream.
-func deliver(lane *dispatch.Lane) func(context.Context, *wire.SinkRun, func()) error {
-	return func(ctx context.Context, stream *wire.SinkRun, hangUp func()) error {
-		err := lane.Deliver(ctx, &sinkConn{stream: stream, hangUp: hangUp})
+func deliver(lane *dispatch.Lane) func(context.Context, *wire.SinkRun, func(), func()) error {
+	return func(ctx context.Context, stream *wire.SinkRun, hangUp, settled func()) error {
+		err := lane.Deliver(ctx, &sinkConn{stream: stream, hangUp: hangUp, settled: settled})
 		if errors.Is(err, dispatch.ErrNoOutcome) {
 			return fmt.Errorf("%w: %w", wire.ErrHung, err)
 		}
@@ -205,10 +207,11 @@ func deliver(lane *dispatch.Lane) func(context.Context, *wire.SinkRun, func()) e
 
 // sinkConn is a sink's stream in the words of dispatch.
 type sinkConn struct {
-	stream *wire.SinkRun
-	hangUp func()
-	sent   uint64 // numbers of the stream, which go on over a lane's rounds; Send's
-	heard  uint64 // Recv's
+	stream  *wire.SinkRun
+	hangUp  func()
+	settled func()
+	sent    uint64 // numbers of the stream, which go on over a lane's rounds; Send's
+	heard   uint64 // Recv's
 }
 
 var errOutOfTurn = errors.New("sink has answered a batch out of its turn")
@@ -247,6 +250,9 @@ func (c *sinkConn) Recv() (dispatch.Outcome, error) {
 	}
 	return out, nil
 }
+
+// Settled is dispatch.Conn's.
+func (c *sinkConn) Settled() { c.settled() }
 
 // Close is dispatch.Conn's.
 func (c *sinkConn) Close() { c.hangUp() }

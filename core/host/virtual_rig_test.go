@@ -166,7 +166,7 @@ func (c *clinic) runSink(ctx context.Context, u *unit, r *receiver) error {
 		if err != nil {
 			return err
 		}
-		return deliver(u.lane)(ctx, stream, hangUp)
+		return deliver(u.lane)(ctx, stream, hangUp, func() {})
 	})
 }
 

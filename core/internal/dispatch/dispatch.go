@@ -50,6 +50,8 @@ type Conn interface {
 	Send(number uint64, again bool, records []spool.Ref) error
 	// Recv waits for the outcome of the oldest batch that has none yet.
 	Recv() (Outcome, error)
+	// Settled is called after a batch was settled, beside Send.
+	Settled()
 	// Close ends the stream. It may be called again.
 	Close()
 }
@@ -84,6 +86,7 @@ type Lane struct {
 	pause life.Backoff
 
 	// The rest but waiting belongs to Deliver's goroutine.
+	conn    Conn            // of this run
 	limit   int             // records of a batch, now
 	until   uint64          // seq of the newest record of a batch that failed without a class; the limit stays small up to it
 	solo    uint64          // seq of the record that is tried alone
@@ -126,6 +129,7 @@ func (l *Lane) setWaiting(why string) {
 // never twice at a time, and begins with what is not settled.
 func (l *Lane) Deliver(ctx context.Context, c Conn) error {
 	again := false
+	l.conn = c
 	for {
 		failed, failure, err := newRound(l, c, again).run(ctx)
 		again = failure != nil
@@ -204,6 +208,7 @@ func (l *Lane) settled(ctx context.Context, d *delivery, out Outcome) error {
 	l.solo, l.tries, l.crashes = 0, 0, 0
 	l.pause.Reset()
 	l.setWaiting("")
+	l.conn.Settled()
 	return nil
 }
 
@@ -261,14 +266,16 @@ func (l *Lane) failed(ctx context.Context, d *delivery, failure error) (wait boo
 }
 
 // crashed remembers what the sink had in its hands when it went: alone in its batch at the third crash, a record is a
-// dead letter.
+// dead letter. The first of a batch is tried alone at once, and not after several halvings, each of which costs the sink's
+// process another crash: too many without a batch that is settled, and supervise starts it no more.
 func (l *Lane) crashed(ctx context.Context, d *delivery) error {
 	if d == nil {
 		return nil
 	}
 	defer d.release()
 	if d.count() > 1 {
-		l.halve(d)
+		l.until = max(l.until, d.last())
+		l.limit = 1
 		return nil
 	}
 	ref := d.lease.Records[0]

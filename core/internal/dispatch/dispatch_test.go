@@ -285,6 +285,39 @@ func TestRecordThatCrashesTheSink(t *testing.T) {
 	})
 }
 
+// A record at the head of a full batch that crashes the sink is a dead letter before so many crashes follow each other
+// without a batch that is settled that the sink is given up, and so is one right behind it.
+func TestPoisonAtTheHead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, dispatch.Options{})
+		defer r.stop()
+		r.put(1000)
+		crashes, most := 0, 0
+		for r.spool.Stats().Sinks[r.id].Backlog > 0 {
+			k := newConn(func(b batch) (dispatch.Outcome, error) {
+				if slices.Contains(b.texts, "1") || slices.Contains(b.texts, "2") {
+					return dispatch.Outcome{}, errBroken
+				}
+				return dispatch.Outcome{}, nil
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			err := r.lane.Deliver(ctx, k)
+			cancel()
+			if k.settled > 0 {
+				crashes = 0
+			}
+			if errors.Is(err, errBroken) {
+				crashes++
+				most = max(most, crashes)
+			}
+		}
+		same(t, "dead", r.dead(), []string{"1: sink crashed (3)", "2: sink crashed (3)"})
+		if most >= 5 {
+			t.Errorf("%d crashes in a row", most)
+		}
+	})
+}
+
 func TestSilentSink(t *testing.T) {
 	for _, c := range []struct {
 		name string

@@ -155,6 +155,7 @@ type conn struct {
 	inHand   int      // guarded by mu
 	mostHand int      // guarded by mu
 	failed   bool     // guarded by mu
+	settled  int      // guarded by mu: batches
 	once     sync.Once
 	queue    chan batch
 	end      chan struct{}
@@ -181,6 +182,13 @@ func (c *conn) Send(number uint64, again bool, refs []spool.Ref) error {
 	case c.queue <- b:
 		return nil
 	}
+}
+
+// Settled is dispatch.Conn's.
+func (c *conn) Settled() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.settled++
 }
 
 // Recv is dispatch.Conn's.

@@ -81,6 +81,7 @@ var errRefusedBefore = errors.New("an earlier batch was refused")
 type deviceRun struct {
 	d      *Device
 	name   string
+	proc   *Process
 	stream *wire.DeviceRun
 	slots  chan struct{} // one for each open batch
 	polled bool
@@ -177,7 +178,7 @@ func (d *Device) stream(ctx context.Context, proc *Process) error {
 		return err
 	}
 	r := &deviceRun{
-		d: d, name: d.Open.Name, stream: stream, slots: make(chan struct{}, maxOpenBatches), polled: proc.Manifest.Polled,
+		d: d, name: d.Open.Name, proc: proc, stream: stream, slots: make(chan struct{}, maxOpenBatches), polled: proc.Manifest.Polled,
 		single: proc.Manifest.Window <= 1,
 		wake:   make(chan struct{}, 1), events: make(chan *wire.Incoming), kick: make(chan struct{}, 1),
 		broken: make(chan error, 1),
@@ -445,6 +446,9 @@ func (r *deviceRun) send(ctx context.Context) error {
 		r.mu.Unlock()
 		if err := r.stream.Send(a); err != nil {
 			return err
+		}
+		if a.Ack > 0 {
+			r.proc.worked.Store(true)
 		}
 	}
 }

@@ -17,11 +17,12 @@ type State string
 
 // States, as design.md section 8 names them.
 const (
-	Starting   State = "starting"
-	Up         State = "up"
-	Failing    State = "failing"     // start or Open failed, also between tries
-	BackingOff State = "backing_off" // waiting after a run that was up
-	Stopped    State = "stopped"
+	Starting    State = "starting"
+	Up          State = "up"
+	Failing     State = "failing"      // start or Open failed, also between tries
+	BackingOff  State = "backing_off"  // waiting after a run that was up
+	BreakerOpen State = "breaker_open" // no more tries after too many crashes
+	Stopped     State = "stopped"
 )
 
 // Pause between tries: it doubles from the first to the longest, with jitter.
@@ -46,6 +47,10 @@ type Session func(ctx context.Context, proc *Process, up func()) error
 
 // Instance keeps one plugin running for one device or sink.
 type Instance struct {
+	// OnCrash, where it is set, hears of each crash: the plugin did not start, ended by itself, or was killed because it
+	// hung. It is set before Run, whose goroutine calls it before the plugin is started again and waits for it.
+	OnCrash func(err error)
+
 	program Program
 	session Session
 	log     *slog.Logger
@@ -54,6 +59,7 @@ type Instance struct {
 	status Status        // guarded by mu
 	wasUp  bool          // guarded by mu: since the last failure
 	tried  chan struct{} // closed when status.Tried becomes true
+	closed chan struct{} // guarded by mu: CloseBreaker closes it; nil unless the breaker is open
 }
 
 // NewInstance makes an instance; Run starts it.
@@ -71,14 +77,17 @@ func (i *Instance) Status() Status {
 // Tried is closed once the plugin was up or has failed.
 func (i *Instance) Tried() <-chan struct{} { return i.tried }
 
-// Run starts the process and starts it again whenever it ends, until ctx does.
+// Run starts the process and starts it again whenever it ends, until ctx does. It begins with a closed breaker.
 func (i *Instance) Run(ctx context.Context) error {
 	pause := &restarts{pause: life.Backoff{First: firstPause, Longest: longestPause}}
+	crashes := &breaker{}
 	for first := true; ctx.Err() == nil; first = false {
 		if !first {
 			i.restarted()
 		}
+		worked := false
 		err := Run(ctx, i.program, func(ctx context.Context, proc *Process) error {
+			defer func() { worked = proc.worked.Load() }()
 			return i.sessions(ctx, proc, pause)
 		})
 		if ctx.Err() != nil {
@@ -87,13 +96,30 @@ func (i *Instance) Run(ctx context.Context) error {
 			}
 			break
 		}
-		i.down(err)
-		if err := pause.after(ctx, err); err != nil {
+		if worked {
+			crashes.reset()
+		}
+		if err := i.rest(ctx, err, crashes, pause); err != nil {
 			break
 		}
 	}
 	i.set(Stopped, "")
 	return nil
+}
+
+// rest is the time between a process that has ended with err and the next one. An error is the end of ctx.
+func (i *Instance) rest(ctx context.Context, err error, crashes *breaker, pause *restarts) error {
+	crash := isCrash(err)
+	if crash && i.OnCrash != nil {
+		i.OnCrash(err)
+	}
+	if crash && crashes.crash(time.Now()) {
+		crashes.reset()
+		pause.reset()
+		return i.giveUp(ctx, err)
+	}
+	i.down(err)
+	return pause.after(ctx, err)
 }
 
 func (i *Instance) restarted() {
@@ -144,16 +170,28 @@ func (i *Instance) down(err error) {
 	}
 	i.wasUp = false
 	i.mu.Unlock()
-	text := "the plugin ended without a reason"
-	if err != nil {
-		text = strings.ReplaceAll(err.Error(), "\n", "; ")
-	}
+	text := reason(err)
 	var bug *life.Panic
 	if errors.As(err, &bug) {
 		i.log.Error("bug in hostd: panic", "err", text, "stack", string(bug.Stack))
 	}
 	i.set(state, text)
 	i.log.Warn("down", "state", string(state), "err", text)
+}
+
+// longestReason is how much of an error's text is kept, in bytes: a plugin may say anything.
+const longestReason = 4 << 10
+
+// reason is an error as one line.
+func reason(err error) string {
+	if err == nil {
+		return "the plugin ended without a reason"
+	}
+	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	if len(text) > longestReason {
+		text = strings.ToValidUTF8(text[:longestReason], "") + "..."
+	}
+	return text
 }
 
 func (i *Instance) set(s State, text string) {
@@ -173,6 +211,9 @@ type restarts struct {
 }
 
 func (r *restarts) up() { r.since = time.Now() }
+
+// reset makes the next pause the first one again.
+func (r *restarts) reset() { r.since = time.Time{}; r.pause.Reset() }
 
 // after is the pause after a failure. Want of room is not the device's fault: its pause does not grow, and a full disk is
 // over when the host says so.

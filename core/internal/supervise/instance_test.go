@@ -33,10 +33,12 @@ type watched struct {
 func (w *watched) Handle(_ context.Context, r slog.Record) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if r.Message == "up" {
+	switch r.Message {
+	case "up":
 		w.seen = append(w.seen, Up)
-	}
-	if r.Message == "down" {
+	case "breaker open":
+		w.seen = append(w.seen, BreakerOpen)
+	case "down":
 		r.Attrs(func(a slog.Attr) bool {
 			switch a.Key {
 			case "state":

@@ -16,8 +16,8 @@ type Sink struct {
 	Store sdk.Store
 	Cache sdk.Cache
 	// Deliver works on the stream until ctx ends or the stream breaks. The stream lives on after ctx until Deliver
-	// returns or calls hangUp.
-	Deliver func(ctx context.Context, stream *wire.SinkRun, hangUp func()) error
+	// returns or calls hangUp. It calls settled after each batch that is.
+	Deliver func(ctx context.Context, stream *wire.SinkRun, hangUp, settled func()) error
 }
 
 // Session opens the sink, delivers until something fails, and closes it. It is a Session of an Instance.
@@ -62,7 +62,7 @@ func (s *Sink) stream(ctx context.Context, proc *Process, up func()) error {
 		return err
 	}
 	up()
-	return s.Deliver(ctx, stream, hangUp)
+	return s.Deliver(ctx, stream, hangUp, func() { proc.worked.Store(true) })
 }
 
 // serveStore starts the process's own Store and Cache once; the plugin dials them at its first open and keeps the
