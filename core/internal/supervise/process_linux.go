@@ -32,7 +32,7 @@ func (group) begin(p *os.Process, memory int64) error {
 }
 
 // unused is what Go's runtime has mapped and does not use, in bytes, so that the limit is on what is used.
-const unused = 64 << 20
+const unused = 128 << 20
 
 // kill ends the process and what it started. An error means that nothing is left to end.
 func (group) kill(p *os.Process) error { return syscall.Kill(-p.Pid, syscall.SIGKILL) }

@@ -250,10 +250,10 @@ func TestMemoryLimit(t *testing.T) {
 	mentions(t, errors.New(w.reasons()), "out of memory", "exit status 2", "memory_mb")
 }
 
-// With the smallest limit that a configuration may name a plugin does its work.
+// With the smallest limit that a configuration may name a plugin that takes 40 MiB does its work.
 func TestSmallestMemoryLimit(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, "plugin", `{"batches":20,"size":1000}`)
+	r := newRig(t, "plugin", `{"mode":"modest","batches":20,"size":1000}`)
 	r.program.Memory = 64 << 20
 	w := r.run(t)
 	until(t, "ack 20", func() bool { return strings.Contains(r.heard(), "ack 20\n") })

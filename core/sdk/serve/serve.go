@@ -28,7 +28,8 @@ import (
 // drainTime is how long a plugin may take to end after its host has ended.
 const drainTime = time.Second
 
-// Memory of a plugin: few collections under load, and a bound that the collector works for. GOGC and GOMEMLIMIT win.
+// Memory of a plugin: few collections under load, and a bound that the collector works for. GOGC and GOMEMLIMIT win, of
+// which the host sets the second one.
 const (
 	gcPercent   = 400
 	memoryLimit = 40 << 20

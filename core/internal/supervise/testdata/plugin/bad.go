@@ -87,19 +87,19 @@ func prints() error {
 	return errors.Join(err, raw)
 }
 
-// hungry takes memory until there is no more.
-func hungry(context.Context) error {
-	var all [][]byte
-	for {
+// held is the memory that was taken.
+var held [][]byte
+
+// take takes as many MiB and keeps them.
+func take(mib int) error {
+	for range mib {
 		b := make([]byte, 1<<20)
 		for i := range b {
 			b[i] = 1
 		}
-		all = append(all, b)
-		if len(all) > 4096 {
-			return errors.New("4 GiB were given")
-		}
+		held = append(held, b)
 	}
+	return nil
 }
 
 // bear starts a process that outlives this one, holds its streams, and is named in the file "child".

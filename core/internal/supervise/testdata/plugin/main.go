@@ -87,7 +87,9 @@ func (d *device) Open(ctx context.Context, env sdk.Env, from sdk.Position) error
 			return err
 		}
 	case "hungry":
-		env.Go(hungry)
+		env.Go(func(context.Context) error { return take(4 << 10) })
+	case "modest":
+		return take(40)
 	case "parent", "stubborn":
 		if err := d.bear(); err != nil {
 			return err
