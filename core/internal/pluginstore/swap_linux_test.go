@@ -3,6 +3,7 @@ package pluginstore
 import (
 	"crypto/sha256"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,8 +12,7 @@ import (
 	"testing"
 )
 
-// swaps is how often a binary is swapped between its check and its start.
-const swaps = 1000
+var swaps = flag.Int("swaps", 200, "how often TestSwappedBinaryNeverRuns swaps a binary between its check and its start")
 
 // TestSwappedBinaryNeverRuns has somebody exchange the file of the plugin folder all the time, written over in place or renamed, while it is taken and
 // its copy started: only what is pinned ever runs.
@@ -44,7 +44,7 @@ func TestSwappedBinaryNeverRuns(t *testing.T) {
 	})
 	defer func() { close(stop); swapper.Wait() }()
 	ran, refused := 0, 0
-	for ran+refused < swaps || ran == 0 || refused == 0 {
+	for ran+refused < *swaps || ran == 0 || refused == 0 {
 		path, _, err := b.Take("nidek")
 		switch {
 		case errors.Is(err, ErrUntrusted):
