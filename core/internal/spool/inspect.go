@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -334,6 +335,23 @@ func (i *Inspection) Records() iter.Seq2[Ref, error] {
 			}
 		}
 	}
+}
+
+// Latest is when the last record of the newest file was received, and when that file was begun where it has none; zero without
+// a file.
+func (i *Inspection) Latest(ctx context.Context) (time.Time, error) {
+	if len(i.files) == 0 {
+		return time.Time{}, nil
+	}
+	f := i.files[len(i.files)-1]
+	latest := f.made
+	err := i.frames(f, func(fr *frame) bool {
+		if fr.kind == kindRecord && fr.flags&flagCopy == 0 {
+			latest = int64(fr.a)
+		}
+		return ctx.Err() == nil
+	}, nil)
+	return unixTime(latest), errors.Join(err, ctx.Err())
 }
 
 // names are the devices' names after the n-th file: the next one begins with them, and the last one is read for them.

@@ -523,3 +523,57 @@ func TestVerifyReadsTheDeadLetters(t *testing.T) {
 		}
 	}
 }
+
+// Latest is when the last record was received, or when the newest file was begun; Held is what the folder has.
+func TestLatestAndHeld(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "spool")
+	latest := func() time.Time {
+		t.Helper()
+		i, err := Inspect(dir, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, err := i.Latest(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended, end := context.WithCancel(t.Context())
+		end()
+		if _, err := i.Latest(ended); !errors.Is(err, context.Canceled) {
+			t.Errorf("after the end of its context: %v", err)
+		}
+		return at
+	}
+	if _, _, err := Held(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no folder: %v", err)
+	}
+	begin := time.Now()
+	s := start(t, dir, Options{Reserve: 1 << 20})
+	s.sink(t, "emr")
+	if err := s.put(batch("ark-1", 1, "one")); err != nil {
+		t.Fatal(err)
+	}
+	first := latest()
+	if err := s.put(batch("ark-1", 1, "two")); err != nil {
+		t.Fatal(err)
+	}
+	if last := latest(); first.Before(begin) || !last.After(first) || last.After(time.Now()) {
+		t.Errorf("begun %s, first %s, last %s", begin, first, last)
+	}
+	s.stop()
+	var want int64
+	list, err := filepath.Glob(filepath.Join(dir, "*.seg"))
+	if err != nil || len(list) == 0 {
+		t.Fatal(list, err)
+	}
+	for _, f := range list {
+		info, err := os.Stat(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want += info.Size()
+	}
+	if held, reserve, err := Held(dir); held != want || reserve != 1<<20 || err != nil {
+		t.Errorf("%d bytes and a reserve of %d, want %d, %v", held, reserve, want, err)
+	}
+}

@@ -4,11 +4,26 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // reserveFile is removed when the disk is full: what it held lets cursors and dead letters be written, so that delivery
 // goes on and makes room. Records are refused from then until it can be made again.
 const reserveFile = "reserve"
+
+// Held is how many bytes the segments in a spool's folder have, and its reserve. No file is opened.
+func Held(dir string) (segments, reserve int64, err error) {
+	files, err := osDisk().dirs.List(dir)
+	for _, f := range files {
+		switch {
+		case strings.HasSuffix(f.Name(), ".seg"):
+			segments += f.Size()
+		case f.Name() == reserveFile:
+			reserve = f.Size()
+		}
+	}
+	return segments, reserve, err
+}
 
 // Room is nil while records are taken. While the disk is full it is a channel that is closed when they are again.
 func (s *Spool) Room() <-chan struct{} {
