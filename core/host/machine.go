@@ -20,12 +20,16 @@ import (
 // The faults of the machine that run meets and check looks for, in the same words. Each is an ErrEnvironment.
 
 func dataFault(path string, cause error) error {
-	return Environment(fmt.Errorf("data_dir cannot be written: %w; give the account that runs hostd the right to write %s, or change data_dir", cause, path))
+	return Environment(&advised{
+		fmt.Errorf("data_dir cannot be written: %w", cause), "give the account that runs hostd the right to write " + path + ", or change data_dir",
+	})
 }
 
 func logFault(path string, cause error) error {
-	return Environment(fmt.Errorf("log file cannot be written: %w; give the account that runs hostd the right to write %s and its folder, or change logging.file.path",
-		cause, path))
+	return Environment(&advised{
+		fmt.Errorf("log file cannot be written: %w", cause),
+		"give the account that runs hostd the right to write " + path + " and its folder, or change logging.file.path",
+	})
 }
 
 func lockFault(data string, cause error) error {
@@ -38,13 +42,29 @@ func spoolFault(dir string, key []byte, cause error) error {
 	case !errors.Is(cause, spool.ErrKey):
 		return Environment(cause)
 	case len(key) == 0:
-		return Environment(&sentence{cause, "the spool in " + dir + " is sealed, and spool.key is not given: write the key that it was sealed with, " +
-			"also when spool.seal is off; nothing was changed"})
+		return Environment(&advised{
+			&sentence{cause, "the spool in " + dir + " is sealed, and spool.key is not given"},
+			"write the key that it was sealed with, also when spool.seal is off; nothing was changed",
+		})
 	default:
-		return Environment(&sentence{cause, "the spool in " + dir + " is sealed with another key than spool.key: put the right one back from your copy; " +
-			"nothing was changed"})
+		return Environment(&advised{
+			&sentence{cause, "the spool in " + dir + " is sealed with another key than spool.key"},
+			"put the right one back from your copy; nothing was changed",
+		})
 	}
 }
+
+// advised is an error and what to do about it.
+type advised struct {
+	error
+	do string
+}
+
+// Error is both.
+func (a *advised) Error() string { return a.error.Error() + "; " + a.do }
+
+// Unwrap gives the error.
+func (a *advised) Unwrap() error { return a.error }
 
 // sentence says what an error means for people, in place of its own text.
 type sentence struct {
@@ -140,7 +160,7 @@ const sqliteHead = "SQLite format 3\x00"
 func checkDatabase(path string) error {
 	for _, name := range []string{path, path + "-wal", path + "-shm"} {
 		if err := canOpen(name, os.O_RDWR); err != nil {
-			return Environment(fmt.Errorf("database cannot be written: %w; give the account that runs hostd the right to write %s", err, name))
+			return Environment(&advised{fmt.Errorf("database cannot be written: %w", err), "give the account that runs hostd the right to write " + name})
 		}
 	}
 	f, err := os.Open(path)
@@ -157,7 +177,7 @@ func checkDatabase(path string) error {
 	case errors.Is(err, io.EOF) || err == nil && string(head) == sqliteHead: // empty: it was never written
 		return nil
 	case err == nil, errors.Is(err, io.ErrUnexpectedEOF):
-		return Environment(fmt.Errorf("database %s is damaged or is not a database: keep a copy of the file, and put back a backup", path))
+		return Environment(&advised{fmt.Errorf("database %s is damaged or is not a database", path), "keep a copy of the file, and put back a backup"})
 	}
 	return Environment(fmt.Errorf("database cannot be read after %d bytes: %w", n, err))
 }
