@@ -53,6 +53,11 @@ func (f Faults) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// Unread says whether one of the faults is that a whole file cannot be read: what it says is not known then.
+func (f Faults) Unread() bool {
+	return slices.ContainsFunc(f, func(one Fault) bool { return one.Key == "" })
+}
+
 // err sorts the faults; none are nil.
 func (f Faults) err() error {
 	if len(f) == 0 {

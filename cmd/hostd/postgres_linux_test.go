@@ -124,6 +124,10 @@ func TestOnAServer(t *testing.T) {
 		if got := lines(errs, "hostd: "); code != 3 || len(got) != 1 || !strings.Contains(got[0], wrong.says) || strings.Contains(out+errs, "horse") {
 			t.Errorf("%s: exit %d\n%s%s", wrong.says, code, out, errs)
 		}
+		found := c.doctor(3)
+		if got := faults(found, "database"); len(got) != 1 || !strings.Contains(got[0], wrong.says) || strings.Contains(fmt.Sprint(found), "horse") {
+			t.Errorf("doctor, %s: %+v", wrong.says, found)
+		}
 	}
 
 	c.write("dsn", dsn(password, "postgres")+"\n")
@@ -137,6 +141,7 @@ func TestOnAServer(t *testing.T) {
 		}
 	}
 	c.must("check")
+	c.doctor(0)
 	c.start()
 	c.until("delivered", func(s status) bool { return sink(s, "emr").Delivered == 50 && sink(s, "emr2").Delivered == 50 })
 	if out := c.must("exams", "-n", "7"); strings.Count(out, "\n") != 8 {
