@@ -46,7 +46,7 @@ func programs(t *testing.T) string {
 			return
 		}
 		cmd := exec.Command("go", "build", "-buildvcs=false", "-o", binaries.dir+string(filepath.Separator),
-			".", "../../plugins/devices/...", "../../plugins/sinks/...", "./testdata/plugins/picky")
+			".", "../../plugins/devices/...", "../../plugins/sinks/...", "./testdata/plugins/picky", "./testdata/plugins/recorder")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			binaries.err = fmt.Errorf("build: %w\n%s", err, out)

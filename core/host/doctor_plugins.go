@@ -7,6 +7,7 @@ import (
 
 	"github.com/hostd/hostd/config"
 	"github.com/hostd/hostd/core/internal/admin"
+	"github.com/hostd/hostd/core/internal/supervise"
 )
 
 // plugins starts each plugin of the configuration whose file fits this computer, for a moment and without Open, and compares the
@@ -26,7 +27,7 @@ func (dr *doctor) plugins(ctx context.Context) (list []Finding) {
 	var start []string
 	for _, name := range pluginsOf(dr.cfg) {
 		if path, err := dr.places.program(name); err == nil {
-			if err := fitting(path); err != nil {
+			if err := supervise.Diagnose(path); err != nil {
 				d.put(name, described{started: true, err: err}) // the probe of programs says why
 				continue
 			}

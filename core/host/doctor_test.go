@@ -61,6 +61,14 @@ func patient(t *testing.T) *config.Config {
 	return c
 }
 
+// plugin is the path of a program in the plugin folder.
+func plugin(c *config.Config, name string) string {
+	if runtime.GOOS == "windows" {
+		name += ".exe"
+	}
+	return filepath.Join(c.Plugins.Dir, name)
+}
+
 func device(c *config.Config, plugin, key, value string) {
 	c.Devices = append(c.Devices, config.Device{Name: "dev-1", Plugin: plugin, Settings: map[string]any{key: value}})
 }
@@ -71,12 +79,6 @@ func TestExamineFindsWhatIsWrong(t *testing.T) {
 	foreignPort := "COM3"
 	if runtime.GOOS == "windows" {
 		otherSystem, foreignPort = elfFor(t, 62, binary.LittleEndian, 120), "/dev/ttyS0"
-	}
-	plugin := func(c *config.Config, name string) string {
-		if runtime.GOOS == "windows" {
-			name += ".exe"
-		}
-		return filepath.Join(c.Plugins.Dir, name)
 	}
 	for name, c := range map[string]struct {
 		spoil func(t *testing.T, c *config.Config)
@@ -112,7 +114,7 @@ func TestExamineFindsWhatIsWrong(t *testing.T) {
 		"empty program": {func(t *testing.T, c *config.Config) {
 			put(t, plugin(c, "topcon"), "")
 			device(c, "topcon", "dir", "x")
-		}, probeProgram, "it is no program; used by dev-1", "the build of topcon"},
+		}, probeProgram, "its file is empty: copy it anew; used by dev-1", "whole build"},
 		"no plugin": {func(_ *testing.T, c *config.Config) { device(c, "topcon", "dir", "x") }, probeSettings, "there is no plugin topcon", "docs/configuration.md"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -163,11 +165,11 @@ func TestExamineWarns(t *testing.T) {
 		"a small disk": {func(_ *testing.T, c *config.Config) { c.Spool.MaxSizeMB = 1 << 30 }, probeDisk, "before the spool is at its"},
 		"a large file": {func(_ *testing.T, c *config.Config) { c.Spool.SegmentSizeMB = 1 << 30 }, probeDisk, "the next file of the spool"},
 		"half a program that nobody uses": {func(t *testing.T, c *config.Config) {
-			put(t, filepath.Join(c.Plugins.Dir, "topcon.part"), peFor(t, 0x8664)[:66])
-		}, probeProgram, "not whole"},
+			put(t, plugin(c, "topcon"), peFor(t, 0x8664)[:66])
+		}, probeProgram, "cut off"},
 		"a program that nobody uses": {func(t *testing.T, c *config.Config) {
-			put(t, filepath.Join(c.Plugins.Dir, "topcon.bin"), machoFor(t, 7)) // of a Mac of 2005
-		}, probeProgram, "a macOS program (Mach-O) for 386"},
+			put(t, plugin(c, "topcon"), "\xcf\xfa\xed\xfe and so on") // of a Mac
+		}, probeProgram, "a program for darwin/"},
 	} {
 		cfg := patient(t)
 		c.spoil(t, cfg)
