@@ -71,9 +71,9 @@ func (*huge) Run(ctx context.Context, s wire.DeviceStream) error {
 	return ctx.Err()
 }
 
-// logs writes 200,000 records as fast as it can, and then a file that says so.
+// logs writes records as fast as it can, and then a file that says so.
 func (d *device) logs(log *slog.Logger) error {
-	for i := range 200_000 {
+	for i := range d.Lines {
 		log.Info("flood", "n", i)
 	}
 	return os.WriteFile(filepath.Join(d.dir, "logged"), nil, 0o600)

@@ -56,6 +56,7 @@ type device struct {
 	Mode    string `setting:"mode" help:"how it misbehaves"`
 	Batches int    `setting:"batches" help:"after which Read has no more"`
 	Size    int    `setting:"size" default:"1" help:"records of a batch"`
+	Lines   int    `setting:"lines" help:"that it logs"`
 
 	dir  string
 	read int64
