@@ -42,6 +42,9 @@ func TestBadStarts(t *testing.T) {
 				t.Errorf("Run = %v, want ErrStart", err)
 			}
 			mentions(t, err, append(c.says, p.Path)...)
+			if left, err := os.ReadDir(p.SocketDir); err != nil || len(left) > 0 {
+				t.Errorf("left behind: %v, %v", left, err)
+			}
 			if err != nil && len(err.Error()) > 2<<10 {
 				t.Errorf("an error of %d bytes", len(err.Error()))
 			}
