@@ -57,7 +57,7 @@ func Check(ctx context.Context, c *config.Config) (f Checked) {
 		f.Environment = append(f.Environment, err)
 		return f
 	}
-	d, err := newDescriber(&p, c)
+	d, err := newDescriber(&p, c, checkFolder)
 	if err != nil {
 		f.Environment = append(f.Environment, err)
 		return f
@@ -128,7 +128,7 @@ func CheckPlugins(ctx context.Context, c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	d, err := newDescriber(&p, c)
+	d, err := newDescriber(&p, c, p.startFolder())
 	if err != nil {
 		return nil // of the machine, as everything that keeps a plugin from starting: its device's failure, not the host's
 	}
@@ -137,15 +137,15 @@ func CheckPlugins(ctx context.Context, c *config.Config) error {
 	return faults
 }
 
-// newDescriber makes a describer; close gives back what it took.
-func newDescriber(p *places, c *config.Config) (*describer, error) {
+// newDescriber makes a describer, with a folder for sockets whose name begins like that; close gives back what it took.
+func newDescriber(p *places, c *config.Config, folder string) (*describer, error) {
 	quiet, err := logs.Open(config.Logging{Level: "error", Format: c.Logging.Format}, nil)
 	if err != nil {
 		return nil, Environment(fmt.Errorf("open log: %w", err))
 	}
 	d := &describer{places: p, logs: quiet, trust: c.Plugins.Trust, memory: memory(c, 0), found: map[string]described{}}
-	sweepChecks(time.Now())
-	if d.sockets, err = os.MkdirTemp("", checkFolder); err != nil {
+	sweepChecks(checkFolder, time.Now().Add(-longCheck))
+	if d.sockets, err = os.MkdirTemp("", folder); err != nil {
 		return nil, Environment(errors.Join(fmt.Errorf("make folder for sockets: %w", err), quiet.Close()))
 	}
 	return d, nil
@@ -156,14 +156,15 @@ const (
 	longCheck   = time.Hour      // no check takes so long
 )
 
-// sweepChecks deletes the folders of checks that were killed. One that cannot be deleted is another account's.
-func sweepChecks(now time.Time) {
-	left, err := filepath.Glob(filepath.Join(os.TempDir(), checkFolder+"*"))
+// sweepChecks deletes the folders of checks that were killed: those whose name begins like that and that are older. One that
+// cannot be deleted is another account's.
+func sweepChecks(name string, older time.Time) {
+	left, err := filepath.Glob(filepath.Join(os.TempDir(), name+"*"))
 	if err != nil {
 		return // the pattern is good
 	}
 	for _, dir := range left {
-		if info, err := os.Lstat(dir); err == nil && info.IsDir() && now.Sub(info.ModTime()) > longCheck {
+		if info, err := os.Lstat(dir); err == nil && info.IsDir() && info.ModTime().Before(older) {
 			_ = os.RemoveAll(dir)
 		}
 	}

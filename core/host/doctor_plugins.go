@@ -15,7 +15,7 @@ import (
 func (dr *doctor) plugins(ctx context.Context) (list []Finding) {
 	ctx, cancel := context.WithTimeout(ctx, longestLook)
 	defer cancel()
-	d, err := newDescriber(&dr.places, dr.cfg)
+	d, err := newDescriber(&dr.places, dr.cfg, checkFolder)
 	if err != nil {
 		return []Finding{faulty(probePlugin, "", err, "make room in the folder for temporary files, and let this account write it")}
 	}

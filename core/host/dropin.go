@@ -133,7 +133,7 @@ func (h *Host) takeAll(ctx context.Context, c *config.Config, names []string) (t
 	if len(names) == 0 {
 		return nil
 	}
-	d, err := newDescriber(&h.places, c)
+	d, err := newDescriber(&h.places, c, h.places.startFolder())
 	if err != nil {
 		h.log.Error("plugins not taken", "err", err)
 		return nil

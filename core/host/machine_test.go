@@ -387,11 +387,11 @@ func TestFoldersOfKilledChecksAreSwept(t *testing.T) {
 	if err := os.Mkdir(other, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	sweepChecks(time.Now().Add(longCheck / 2))
+	sweepChecks(checkFolder, time.Now().Add(-longCheck/2))
 	if _, err := os.Stat(dir); err != nil {
 		t.Errorf("a check that goes on: %v", err)
 	}
-	sweepChecks(time.Now().Add(2 * longCheck))
+	sweepChecks(checkFolder, time.Now().Add(longCheck))
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a killed check: %v", err)
 	}

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
+	"time"
 
 	"github.com/hostd/hostd/config"
 )
@@ -77,9 +79,16 @@ func (p *places) folders() []string {
 	return []string{p.data, p.spool, p.blobs, p.state, p.staging, p.pluginStore}
 }
 
-// emptySockets makes the folder anew: a killed plugin leaves its socket behind. The last folder is made, not only
-// found, so that it belongs to this account.
+// startFolder is how the name of the folder begins in which run asks the plugins before it has the lock. It is of this data
+// folder, and short.
+func (p *places) startFolder() string {
+	return checkFolder + strings.TrimPrefix(filepath.Base(p.sockets), "hostd-")[:6] + "-"
+}
+
+// emptySockets makes the folder anew: who is killed leaves sockets behind, a host that was about to start, too. The last
+// folder is made, not only found, so that it belongs to this account.
 func (p *places) emptySockets() error {
+	sweepChecks(p.startFolder(), time.Now())
 	if err := p.removeSockets(); err != nil {
 		return Environment(err)
 	}

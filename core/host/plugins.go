@@ -74,7 +74,7 @@ func usesOf(c *config.Config) map[string][]string {
 
 func (p *places) askPlugins(ctx context.Context, c *config.Config, names []string) (list []Plugin, err error) {
 	used := usesOf(c)
-	d, err := newDescriber(p, c)
+	d, err := newDescriber(p, c, checkFolder)
 	if err != nil {
 		return nil, err
 	}
