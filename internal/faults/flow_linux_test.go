@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -50,19 +51,15 @@ func (c *clinic) drop(o *oracle, n int) {
 	}
 }
 
+// up is true when every device and sink is.
+func (s *status) up() bool {
+	return !slices.ContainsFunc(s.Devices, func(d deviceStatus) bool { return d.State != "up" }) &&
+		!slices.ContainsFunc(s.Sinks, func(k sinkStatus) bool { return k.State != "up" })
+}
+
 // settled is true when nothing is on the way: every device is up, no file waits, and no sink has a backlog.
 func (c *clinic) settled(s *status) bool {
-	for _, d := range s.Devices {
-		if d.State != "up" {
-			return false
-		}
-	}
-	for _, k := range s.Sinks {
-		if k.State != "up" || k.Backlog > 0 {
-			return false
-		}
-	}
-	return s.Ready && len(c.names("in")) == 0
+	return s.Ready && s.up() && len(c.names("in")) == 0 && !slices.ContainsFunc(s.Sinks, func(k sinkStatus) bool { return k.Backlog > 0 })
 }
 
 // account lets what is on the way come to its end, with nothing new, and gives the verdict.

@@ -137,6 +137,8 @@ type clinic struct {
 	host string       // hostd
 	wrap []string     // command that runs the host, such as strace; empty for none
 
+	broken string // the mutant that the host is, where it has the lines of all
+
 	archive string        // folder of the file sink
 	flow    func() string // devices and sinks under load
 	lost    int64         // records that damage has cost
@@ -153,6 +155,7 @@ func newClinic(t *testing.T) *clinic {
 	t.Helper()
 	c := &clinic{t: t, dir: t.TempDir()}
 	c.bin, c.host = programs(t)
+	c.broken = *mutant
 	c.http = &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
 	t.Cleanup(c.http.CloseIdleConnections)
 	c.data, c.archive, c.flow = c.path("data"), c.path("archive"), c.loud
@@ -242,7 +245,7 @@ func (c *clinic) environment() (env []string) {
 			env = append(env, kv)
 		}
 	}
-	return append(env, "TMPDIR="+c.temp, "BROKEN="+*mutant)
+	return append(env, "TMPDIR="+c.temp, "BROKEN="+c.broken)
 }
 
 // start launches the host, waits for its ready line, and gives the time that it took.
@@ -329,10 +332,11 @@ type status struct {
 }
 
 type deviceStatus struct {
-	Name    string `json:"name"`
-	State   string `json:"state"`
-	Records int64  `json:"records"`
-	Error   string `json:"error"`
+	Name     string `json:"name"`
+	State    string `json:"state"`
+	Records  int64  `json:"records"`
+	Restarts uint64 `json:"restarts"`
+	Error    string `json:"error"`
 
 	LastRecordAt time.Time `json:"last_record_at"`
 }
@@ -343,6 +347,7 @@ type sinkStatus struct {
 	Delivered int64  `json:"delivered"`
 	Backlog   int64  `json:"backlog"`
 	Dead      int64  `json:"dead"`
+	Restarts  uint64 `json:"restarts"`
 	Error     string `json:"error"`
 }
 

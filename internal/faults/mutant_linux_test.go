@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -20,7 +21,7 @@ type mutation struct {
 	name             string
 	file, old, fresh string
 	more             string   // what the file needs besides
-	proof            []string // test and flags that must find it
+	proof            []string // test and flags that must find it; nil: one that another entry has, or that a proof takes by itself
 	says             string   // in what the proof says, a regular expression
 }
 
@@ -100,10 +101,60 @@ var mutants = []mutation{
 		proof: []string{"TestClock", "-steps", "1"},
 		says:  "(the clock is put|the flow goes on): not within",
 	},
+	{ // what a sink had in its hands when it crashed counts as delivered
+		name: "crash-delivers", file: "core/internal/dispatch/dispatch.go", old: "			return errors.Join(err, l.crashed(ctx, failed))\n",
+		fresh: "			if broken == \"crash-delivers\" && failed != nil {\n				return errors.Join(err, l.settled(ctx, failed, Outcome{}))\n			}\n" +
+			"			return errors.Join(err, l.crashed(ctx, failed))\n",
+		proof: []string{"TestPluginKills", "-kills", "40"},
+		says:  "lost, or out of order|records are safe,|its record is lost",
+	},
+	{ // a crashed plugin waits too long
+		name: "restart-late", file: "core/internal/life/backoff.go", old: "	t := time.NewTimer(b.pause/2 + rand.N(b.pause/2+1))\n",
+		fresh: "	t := time.NewTimer(b.pause/2 + rand.N(b.pause/2+1))\n	if broken == \"restart-late\" {\n		t.Reset(6 * time.Second)\n	}\n",
+		proof: []string{"TestPluginKills"},
+		says:  "the median of the plugins is back after",
+	},
+	{ // while one plugin is down no device's batch is taken
+		name: "crash-holds-all", file: "core/internal/supervise/device.go", old: "	if r.mayFollow(b) {\n",
+		fresh: "	if broken == \"crash-holds-all\" {\n		held.Lock()\n		held.Unlock()\n	}\n	if r.mayFollow(b) {\n",
+		more:  "\nvar held sync.Mutex\n",
+		proof: []string{"TestPluginKills", "-kills", "10"},
+		says:  "another device's batch is safe after .* while plugins are down",
+	},
+	{
+		name: "crash-holds-all", file: "core/internal/supervise/instance.go", old: "	i.wasUp = false\n	i.mu.Unlock()\n",
+		fresh: "	i.wasUp = false\n	i.mu.Unlock()\n	if broken == \"crash-holds-all\" {\n		held.Lock()\n		time.Sleep(time.Second)\n		held.Unlock()\n	}\n",
+	},
+	{ // a plugin that does not answer counts as alive
+		name: "hang-passed-over", file: "core/internal/supervise/process.go", old: "		case errors.Is(err, wire.ErrHung) && missed == 0:\n",
+		fresh: "		case errors.Is(err, wire.ErrHung) && (missed == 0 || broken == \"hang-passed-over\"):\n",
+		proof: []string{"TestFreeze"},
+		says:  "a stopped plugin is noticed after|works again: not within",
+	},
+	{ // no plugin ends with its host
+		name: "orphans", file: "core/internal/supervise/hold.go", old: "	before := os.Stdin\n",
+		fresh: "	if broken == \"input-held-open\" || broken == \"orphans\" { // each plugin has both ends\n" +
+			"		if in, err = os.OpenFile(fmt.Sprintf(\"/proc/self/fd/%d\", in.Fd()), os.O_RDWR, 0); err != nil {\n			return nil, err\n		}\n	}\n" +
+			"	before := os.Stdin\n",
+		proof: []string{"TestOrphans/both"},
+		says:  "the end of the last plugin: not within",
+	},
+	{
+		name: "orphans", file: "core/internal/supervise/process_linux.go", old: "	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}\n",
+		fresh: "	if broken == \"parent-signal-off\" || broken == \"orphans\" {\n		return &syscall.SysProcAttr{Setpgid: true}\n	}\n" +
+			"	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}\n",
+	},
+	{ // a start leaves what is in the folder of sockets
+		name: "sockets-kept", file: "core/host/places.go", old: "	if err := p.removeSockets(); err != nil {\n		return Environment(err)\n",
+		fresh: "	if broken == \"sockets-kept\" {\n		return Environment(os.MkdirAll(p.sockets, 0o700))\n	}\n" +
+			"	if err := p.removeSockets(); err != nil {\n		return Environment(err)\n",
+		proof: []string{"TestOrphans/both"},
+		says:  "stale sockets after the start",
+	},
 }
 
-// breakable is added to each package with such a line.
-const breakable = `package %s
+// breaker is added to each package with such a line.
+const breaker = `package %s
 
 import "os"
 
@@ -120,11 +171,11 @@ func TestMutants(t *testing.T) {
 	}
 	t.Parallel()
 	plugins, _ := programs(t)
-	host := filepath.Join(t.TempDir(), "hostd")
-	if err := buildBreakable(filepath.Dir(host)); err != nil {
-		t.Fatal(err)
-	}
+	host := breakableHost(t)
 	for _, m := range mutants[:min(*howManyMutants, len(mutants))] {
+		if m.proof == nil {
+			continue
+		}
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel() // they wait more than they work
 			says, err := regexp.Compile(m.says)
@@ -148,6 +199,26 @@ func TestMutants(t *testing.T) {
 			}
 		})
 	}
+}
+
+var breakable struct {
+	once sync.Once
+	host string
+	err  error
+}
+
+// breakableHost gives the path of a hostd that has the lines of all mutants.
+func breakableHost(t *testing.T) string {
+	t.Helper()
+	programs(t) // has the folder
+	breakable.once.Do(func() {
+		breakable.host = filepath.Join(binaries.temp, "breakable", "hostd")
+		breakable.err = buildBreakable(filepath.Dir(breakable.host))
+	})
+	if breakable.err != nil {
+		t.Fatal(breakable.err)
+	}
+	return breakable.host
 }
 
 // buildBreakable makes a hostd in dir that has the lines of all mutants, and is none of them by itself.
@@ -186,7 +257,7 @@ func mutated() (map[string]string, error) {
 		}
 		texts[path] = strings.Replace(text, m.old, m.fresh, 1) + m.more
 		dir := filepath.Dir(path)
-		texts[filepath.Join(dir, "breakable.go")] = fmt.Sprintf(breakable, filepath.Base(dir))
+		texts[filepath.Join(dir, "breakable.go")] = fmt.Sprintf(breaker, filepath.Base(dir))
 	}
 	return texts, nil
 }

@@ -142,14 +142,15 @@ func (o *oracle) inOrder(l *lane, a *arrival) {
 // number is the record's, after its content was found to be the one that belongs to it.
 func number(a *arrival) (int64, error) {
 	text, ok := strings.CutPrefix(a.id, a.source+"-")
-	if a.source != "wit" {
+	witness := slices.Contains(witnesses, a.source)
+	if !witness {
 		text, ok = strings.CutPrefix(a.id, a.source+"-1-") // the generator's, with its seed
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if !ok || err != nil || n < 1 {
 		return 0, errors.New("no number in its id")
 	}
-	if a.source != "wit" {
+	if !witness {
 		return n, nil
 	}
 	if len(a.data) == 0 {
@@ -271,11 +272,16 @@ func (o *oracle) attached(hash string, dirs ...string) (text []byte) {
 	return text
 }
 
-// complete holds that all that was acknowledged is in the lanes: the witness's records by its journal, and the files
+// witnesses are the names of devices that are one. Each has its journal.
+var witnesses = []string{"wit", "calm"}
+
+// complete holds that all that was acknowledged is in the lanes: each witness's records by its journal, and the files
 // that were put away.
-func (o *oracle) complete(where string, lanes map[string]*lane, told int64, away []string) {
-	if l := lanes["wit"]; told > 0 && (l == nil || l.last < told) {
-		o.fault("%s: the witness was told that %d records are safe, %+v is there", where, told, l)
+func (o *oracle) complete(where string, lanes map[string]*lane, told map[string]int64, away []string) {
+	for _, name := range witnesses {
+		if l, n := lanes[name], told[name]; n > 0 && (l == nil || l.last < n) {
+			o.fault("%s: the witness %s was told that %d records are safe, %+v is there", where, name, n, l)
+		}
 	}
 	names := map[string]string{}
 	for id, name := range o.share {
@@ -315,27 +321,30 @@ func (o *oracle) journal(path string) (told int64, err error) {
 	return told, nil
 }
 
-// verdict looks at everything that is new. The host does not run, or has nothing to do.
+// verdict looks at everything that is new, and gives what wit was told. The host does not run, or has nothing to do.
 func (o *oracle) verdict(c *clinic) (told int64) {
 	c.t.Helper()
 	o.shelf = filepath.Join(c.archive, "attachments")
-	told, err := o.journal(c.path("wit.journal"))
-	if err == nil {
-		err = errors.Join(o.rows(c.t.Context(), filepath.Join(c.data, "hostd.db")), o.lines(c.archive))
+	all := map[string]int64{}
+	var errs []error
+	for _, name := range witnesses {
+		n, err := o.journal(c.path(name + ".journal"))
+		all[name], errs = n, append(errs, err)
 	}
-	if err != nil {
+	errs = append(errs, o.rows(c.t.Context(), filepath.Join(c.data, "hostd.db")), o.lines(c.archive))
+	if err := errors.Join(errs...); err != nil {
 		c.t.Fatal(err)
 	}
 	away := c.names("in/done")
-	o.complete("database", o.row, told, away)
-	o.complete("files", o.line, told, away)
+	o.complete("database", o.row, all, away)
+	o.complete("files", o.line, all, away)
 	if failed := c.names("in/failed"); len(failed) > 0 {
 		o.fault("files were refused: %v", failed)
 	}
 	if len(o.faults) > 0 {
 		c.t.Fatalf("%d faults or more:\n%s", len(o.faults), strings.Join(o.faults, "\n"))
 	}
-	return told
+	return all["wit"]
 }
 
 // names are those of the files in a folder of the clinic.

@@ -128,13 +128,14 @@ func grouped(dump []byte) string {
 	return text.String()
 }
 
-// plugin gives the process of the host's plugin of that name; 0 where there is none.
-func (c *clinic) plugin(name string) int {
+// plugins are the processes that the host has as children, by name.
+func (c *clinic) plugins() map[string][]int {
 	c.t.Helper()
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	list := map[string][]int{}
 	for _, s := range stats {
 		text, err := os.ReadFile(s)
 		if err != nil {
@@ -146,12 +147,31 @@ func (c *clinic) plugin(name string) int {
 		if len(f) < 2 || f[1] != strconv.Itoa(c.cmd.Process.Pid) || f[0] == "Z" {
 			continue
 		}
-		if pid, comm, _ := strings.Cut(head, " ("); comm == name {
-			n, _ := strconv.Atoi(pid)
-			return n
+		pid, name, _ := strings.Cut(head, " (")
+		if n, err := strconv.Atoi(pid); err == nil {
+			list[name] = append(list[name], n)
 		}
 	}
+	return list
+}
+
+// plugin gives the process of the host's plugin of that name; 0 where there is none.
+func (c *clinic) plugin(name string) int {
+	c.t.Helper()
+	if list := c.plugins()[name]; len(list) > 0 {
+		return list[0]
+	}
 	return 0
+}
+
+// gone is true for a process that has ended, reaped or not.
+func gone(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	return strings.HasPrefix(rest, "Z") || strings.HasPrefix(rest, "X")
 }
 
 // killPlugin kills a plugin and waits until the host has another one up.

@@ -44,6 +44,7 @@ func TestOracle(t *testing.T) {
 		{"out of order", []arrival{row(2), row(1)}, 2, nil, "out of order"},
 		{"seq goes back", []arrival{row(1), change(row(2), func(a *arrival) { a.seq = 1 })}, 2, nil, "has seq 1"},
 		{"damaged", []arrival{change(row(1), func(a *arrival) { a.data[len(a.data)-1] = 'T' })}, 1, nil, "damaged"},
+		{"another witness's damaged", []arrival{change(row(1), func(a *arrival) { a.source, a.id, a.data[len(a.data)-1] = "calm", "calm-1", 'T' })}, 0, nil, "damaged"},
 		{"another's data", []arrival{change(row(1), func(a *arrival) { a.data = witnessed(2) })}, 1, nil, "another record's"},
 		{"again with other data", []arrival{line(1), change(line(1), func(a *arrival) { a.data = append(a.data[:0:0], "1|"+emptySum+"|"...) })}, 1, nil, "other data"},
 		{"no data", []arrival{change(row(1), func(a *arrival) { a.data = nil })}, 1, nil, "no data"},
@@ -59,7 +60,7 @@ func TestOracle(t *testing.T) {
 		for i := range c.list {
 			o.arrived(lanes, &c.list[i])
 		}
-		o.complete("here", lanes, c.told, c.away)
+		o.complete("here", lanes, map[string]int64{"wit": c.told}, c.away)
 		got := strings.Join(o.faults, "; ")
 		if (c.want == "") != (got == "") || !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)

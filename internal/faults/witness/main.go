@@ -15,6 +15,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hostd/hostd/core/sdk"
@@ -33,12 +34,23 @@ type witness struct {
 	Size    int     `setting:"size" default:"500" unit:"bytes" min:"100" max:"100000" help:"payload of a record"`
 	Last    int64   `setting:"last" default:"0" min:"0" help:"number of the last record; 0 is endless"`
 	Large   int64   `setting:"large" default:"0" min:"0" help:"each n-th record is larger than a message, and travels as an attachment; 0 is none"`
+	Times   string  `setting:"times" help:"file to which a line is appended for each batch that is safe: when, in nanoseconds since 1970, and how many nanoseconds that took; empty is none"`
 
 	name    string
 	journal *os.File // each line is one write, which the end of this process cannot tear
+	times   *os.File // nil without Times
 	made    int64    // number of the newest record made
 	since   time.Time
 	counted int64 // records made since then
+
+	mu   sync.Mutex
+	open []openBatch // guarded by mu: what is not safe yet, oldest first; empty without Times
+}
+
+// openBatch is a batch on its way: the number of its last record, and when it was read.
+type openBatch struct {
+	last int64
+	read time.Time
 }
 
 // Open goes on behind the last record that was acknowledged, by the journal. A host whose position is before it has
@@ -64,7 +76,12 @@ func (w *witness) Open(_ context.Context, env sdk.Env, from sdk.Position) error 
 			return fmt.Errorf("open witness: %w", err)
 		}
 	}
-	w.name, w.made, w.since, w.counted = env.Name, told, time.Now(), 0
+	if w.Times != "" {
+		if w.times, err = os.OpenFile(w.Times, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
+			return fmt.Errorf("open witness: %w", err)
+		}
+	}
+	w.name, w.made, w.since, w.counted, w.open = env.Name, told, time.Now(), 0, nil
 	return nil
 }
 
@@ -102,6 +119,11 @@ func (w *witness) Read(ctx context.Context) (sdk.Batch, error) {
 		}
 	}
 	b.Next = sdk.Offset(w.made)
+	if w.times != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.open = append(w.open, openBatch{w.made, time.Now()})
+	}
 	return b, nil
 }
 
@@ -143,21 +165,39 @@ func (w *witness) Ack(_ context.Context, upTo sdk.Position) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(w.journal, "%d\n", n)
+	if _, err := fmt.Fprintf(w.journal, "%d\n", n); err != nil {
+		return err
+	}
+	return w.took(n)
+}
+
+// took notes how long the batches up to record n were on their way.
+func (w *witness) took(n int64) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var lines []byte
+	for len(w.open) > 0 && w.open[0].last <= n {
+		now := time.Now()
+		lines = fmt.Appendf(lines, "%d %d\n", now.UnixNano(), now.Sub(w.open[0].read))
+		w.open = w.open[1:]
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	_, err := w.times.Write(lines)
 	return err
 }
 
-// Close lets the journal go.
+// Close lets the files go.
 func (w *witness) Close(context.Context) error {
-	if w.journal == nil {
-		return nil
+	var errs []error
+	for _, f := range []*os.File{w.journal, w.times} {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
 	}
-	err := w.journal.Close()
-	w.journal = nil
-	if errors.Is(err, os.ErrClosed) {
-		return nil
-	}
-	return err
+	w.journal, w.times = nil, nil
+	return errors.Join(errs...)
 }
 
 func main() {
