@@ -24,9 +24,10 @@ func TestFreeze(t *testing.T) {
 	c, o := newClinic(t), newOracle()
 	c.busy(o)
 	var noticed, ended, back []time.Duration
-	for range *freezes {
+	first := random.IntN(len(units))
+	for n := range *freezes {
 		time.Sleep(time.Duration(random.Int64N(int64(3 * time.Second)))) // the instant between two looks of the host is what is random
-		frozen := append(some(random, units[:3], 1), some(random, units[3:], 1)...)
+		frozen := []unit{units[(first+n)%3], units[3+(first+n)%2]}
 		list := c.freeze(o, frozen)
 		c.mended(o, list)
 		for _, b := range list {

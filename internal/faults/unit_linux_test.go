@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// crowded is the flow for what happens to plugins: of two witnesses the calm one is left alone, and notes how long each of
-// its batches takes to be safe.
+// crowded is the flow for what happens to plugins: of two witnesses the calm one is left alone, and notes how long after it was
+// due each of its records is safe.
 const crowded = `
 spool: {segment_size_mb: 1, keep: 1s, reserve_mb: 1}
 devices:

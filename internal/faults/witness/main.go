@@ -34,7 +34,7 @@ type witness struct {
 	Size    int     `setting:"size" default:"500" unit:"bytes" min:"100" max:"100000" help:"payload of a record"`
 	Last    int64   `setting:"last" default:"0" min:"0" help:"number of the last record; 0 is endless"`
 	Large   int64   `setting:"large" default:"0" min:"0" help:"each n-th record is larger than a message, and travels as an attachment; 0 is none"`
-	Times   string  `setting:"times" help:"file to which a line is appended for each batch that is safe: when, in nanoseconds since 1970, and how many nanoseconds that took; empty is none"`
+	Times   string  `setting:"times" help:"file to which a line is appended for each record that is safe: when, in nanoseconds since 1970, and how many nanoseconds after it was due; empty is none, as is no rate"`
 
 	name    string
 	journal *os.File // each line is one write, which the end of this process cannot tear
@@ -47,10 +47,10 @@ type witness struct {
 	open []openBatch // guarded by mu: what is not safe yet, oldest first; empty without Times
 }
 
-// openBatch is a batch on its way: the number of its last record, and when it was read.
+// openBatch is a batch on its way: the number of its last record, and when each was due.
 type openBatch struct {
 	last int64
-	read time.Time
+	due  []time.Time
 }
 
 // Open goes on behind the last record that was acknowledged, by the journal. A host whose position is before it has
@@ -76,7 +76,7 @@ func (w *witness) Open(_ context.Context, env sdk.Env, from sdk.Position) error 
 			return fmt.Errorf("open witness: %w", err)
 		}
 	}
-	if w.Times != "" {
+	if w.Times != "" && w.Rate > 0 {
 		if w.times, err = os.OpenFile(w.Times, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
 			return fmt.Errorf("open witness: %w", err)
 		}
@@ -106,9 +106,13 @@ func (w *witness) Read(ctx context.Context) (sdk.Batch, error) {
 		return sdk.Batch{}, err
 	}
 	b := sdk.Batch{Records: make([]sdk.Record, 0, n)}
+	var due []time.Time
 	for range n {
 		w.made++
 		w.counted++
+		if w.times != nil {
+			due = append(due, w.since.Add(time.Duration(float64(w.counted)/w.Rate*float64(time.Second))))
+		}
 		data := payload(w.name, w.made, w.Size)
 		if w.Large > 0 && w.made%w.Large == 0 {
 			data = payload(w.name, w.made, sdk.MaxInline+w.Size)
@@ -122,7 +126,7 @@ func (w *witness) Read(ctx context.Context) (sdk.Batch, error) {
 	if w.times != nil {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.open = append(w.open, openBatch{w.made, time.Now()})
+		w.open = append(w.open, openBatch{w.made, due})
 	}
 	return b, nil
 }
@@ -171,14 +175,16 @@ func (w *witness) Ack(_ context.Context, upTo sdk.Position) error {
 	return w.took(n)
 }
 
-// took notes how long the batches up to record n were on their way.
+// took notes how long after they were due the records up to n are safe.
 func (w *witness) took(n int64) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var lines []byte
 	for len(w.open) > 0 && w.open[0].last <= n {
 		now := time.Now()
-		lines = fmt.Appendf(lines, "%d %d\n", now.UnixNano(), now.Sub(w.open[0].read))
+		for _, due := range w.open[0].due {
+			lines = fmt.Appendf(lines, "%d %d\n", now.UnixNano(), now.Sub(due))
+		}
 		w.open = w.open[1:]
 	}
 	if len(lines) == 0 {
