@@ -212,6 +212,7 @@ func (c *clinic) launch() {
 	args := append(append([]string{}, c.wrap...), c.host, "run", "-c", "hostd.yaml")
 	cmd := exec.CommandContext(context.Background(), args[0], args[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env, cmd.SysProcAttr = c.dir, w, w, c.environment(), endsWithUs()
+	cmd.WaitDelay = orphanSlow // a plugin that is left may hold the output
 	if err := cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
