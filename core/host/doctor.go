@@ -99,11 +99,12 @@ func configFindings(c *config.Config, faults config.Faults) []Finding {
 func faultFindings(probe string, faults config.Faults) (list []Finding) {
 	for _, f := range faults {
 		do := f.Hint
-		if do == "" {
-			do = "mend what is written there; docs/configuration.md has every key"
-		}
-		if f.Key == "" { // it is about the whole file
+		switch {
+		case do != "":
+		case f.Key == "": // it is about the whole file
 			do = "see that the file is there, that this account may read it, and that it is YAML"
+		default:
+			do = "mend what is written there; docs/configuration.md has every key"
 		}
 		key := f.Key
 		f.Key, f.Hint = "", "" // they stand in their own places

@@ -197,7 +197,7 @@ func (dr *doctor) cap(held int64) []Finding {
 		probeDisk, dr.places.spool, VerdictWarning, fmt.Sprintf("the spool holds %s of the %s of spool.max_size_mb", size(held), size(limit)),
 		"hostd status names the sink for which most records wait, and why it takes none; mend that, or write a larger spool.max_size_mb",
 	}
-	if held > limit {
+	if held >= limit {
 		f.Verdict, f.Text = VerdictFault, f.Text+": when nothing in it can be deleted, devices are told that no more is taken"
 	}
 	return []Finding{f}
