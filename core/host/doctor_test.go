@@ -274,7 +274,7 @@ func TestExamineAsksTheRunningHost(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	<-h.now().devices[0].inst.Tried()
+	<-h.now().devices[0].tried()
 	as := *cfg
 	as.Admin.Listen = h.Addr()
 	list, err := Examine(t.Context(), &as, nil)

@@ -22,7 +22,7 @@ var (
 )
 
 const (
-	smallDisk = 64 << 20
+	smallDisk = 192 << 20              // more than half of it is for the copies of the plugins
 	inFlight  = 500 * time.Millisecond // after which nothing that had room is still on its way to the journal
 	slack     = 10                     // records that may find room in the page which the newest segment has begun
 	fewMore   = 5000                   // records that may be told until the fault is everywhere
