@@ -56,8 +56,7 @@ type Pool struct {
 	named   int              // guarded by mu: workers begun ever
 	wake    *sync.Cond       // on mu: a job came, a key or a poll ended, or the pool stops
 	lines   map[string]*line // guarded by mu: keys with jobs that wait or run
-	ring    []*line          // guarded by mu: lines with waiting jobs, in turn
-	turn    int              // guarded by mu
+	ring    []*line          // guarded by mu: lines with waiting jobs, the next one first
 	polls   int              // guarded by mu: running jobs of class Poll
 	stats   Stats            // guarded by mu
 	stopped bool             // guarded by mu
@@ -243,18 +242,16 @@ func (p *Pool) next() (*line, job, bool) {
 // tooMany says that a worker without a job may end. One stays that no poll holds, until a poll ends: see Poll.
 func (p *Pool) tooMany() bool { return p.live > p.opt.Size && p.live-p.polls > 1 }
 
-// pick finds the next line in turn whose first job may run, and takes it off the ring when it was its last one.
+// pick finds the first line whose first job may run. With more jobs it goes to the end of the ring, and those that were passed over
+// stay where they are: nobody is passed by another one twice.
 func (p *Pool) pick() *line {
-	for i := range p.ring {
-		at := (p.turn + i) % len(p.ring)
-		l := p.ring[at]
+	for at, l := range p.ring {
 		if l.busy || (l.jobs[0].class == Poll && p.opt.Size > 1 && p.polls >= p.opt.Size-1) {
 			continue
 		}
-		p.turn = at + 1
-		if len(l.jobs) == 1 {
-			p.ring = slices.Delete(p.ring, at, at+1)
-			p.turn = at
+		p.ring = slices.Delete(p.ring, at, at+1)
+		if len(l.jobs) > 1 {
+			p.ring = append(p.ring, l)
 		}
 		return l
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -222,6 +224,99 @@ func TestFairness(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Between the moment in which a job is the next of its key and its start, no other key has more than a turn, whoever floods and
+// whoever comes back at once; polls, which may have to wait for the one before, are passed by no other poll twice.
+func TestNobodyIsPassedTwice(t *testing.T) {
+	for _, size := range []int{1, 2, 5} {
+		seed := rand.Uint64()
+		t.Logf("%d workers, seed %d", size, seed)
+		synctest.Test(t, func(t *testing.T) {
+			p, ctx, stop := running(t, schedule.Options{Size: size, Queue: 10_000})
+			var all sync.WaitGroup
+			defer all.Wait()
+			defer stop()
+			random := rand.New(rand.NewPCG(seed, uint64(size)))
+			turns := &turns{waits: map[string]map[string]int{}, queued: map[string]int{}}
+			for k := range 12 {
+				key, class := fmt.Sprint(k), schedule.Class(k%3)
+				took, pause := time.Duration(1+random.IntN(5))*time.Millisecond, time.Duration(random.IntN(3)*k)*time.Millisecond
+				for range 1 + 7*(k%2) { // every second one has eight jobs open, as a device that floods
+					all.Go(func() {
+						for ctx.Err() == nil {
+							done := make(chan struct{})
+							turns.queue(key)
+							if p.Do(ctx, key, class, func(context.Context) {
+								turns.begin(key)
+								time.Sleep(took)
+								turns.end(key)
+								close(done)
+							}) != nil {
+								return
+							}
+							select {
+							case <-done:
+							case <-ctx.Done():
+							}
+							time.Sleep(pause)
+						}
+					})
+				}
+			}
+			time.Sleep(20 * time.Second)
+			turns.mu.Lock()
+			defer turns.mu.Unlock()
+			if turns.ran < 1000 || turns.passed > 0 {
+				t.Errorf("%d workers: %d jobs ran; %d times a key was passed by another one again and again", size, turns.ran, turns.passed)
+			}
+		})
+	}
+}
+
+// turns counts, for each key with a job that may run next, the turns of the others.
+type turns struct {
+	mu          sync.Mutex
+	waits       map[string]map[string]int // guarded by mu: turns of others since the key's job is the next
+	queued      map[string]int            // guarded by mu
+	ran, passed int                       // guarded by mu
+}
+
+// passes of one key that are none: one that is fair, and one in the instant between our note and the pool's.
+const passes = 2
+
+func (c *turns) queue(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.queued[key]++; c.queued[key] == 1 {
+		c.waits[key] = map[string]int{}
+	}
+}
+
+func (c *turns) begin(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ran++
+	delete(c.waits, key)
+	for other, seen := range c.waits {
+		if seen[key]++; seen[key] > passes && (polled(key) || !polled(other)) {
+			c.passed++
+		}
+	}
+}
+
+func (c *turns) end(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.queued[key]--; c.queued[key] > 0 {
+		c.waits[key] = map[string]int{}
+	}
+}
+
+// polled says whether the jobs of a key are polls, see TestNobodyIsPassedTwice.
+func polled(key string) bool {
+	k, err := strconv.Atoi(key)
+	return err == nil && schedule.Class(k%3) == schedule.Poll
 }
 
 // Several that wait for room come in as there is some, each within its own context, and none is lost or run twice.
