@@ -278,22 +278,27 @@ func (r *deviceRun) dispatch(ctx context.Context, in *wire.Incoming) error {
 			return ctx.Err()
 		}
 	default:
-		select {
-		case r.slots <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		b := r.batch(in)
-		err := r.d.Work(ctx, r.name, false, func(work context.Context) {
-			if err := life.Call(func() error { r.take(work, b); return nil }); err != nil {
-				r.breakOff(err)
-			}
-		})
-		if err != nil {
-			<-r.slots // it will not run
-		}
-		return err
+		return r.arrived(ctx, in)
 	}
+}
+
+// arrived has a worker take a batch.
+func (r *deviceRun) arrived(ctx context.Context, in *wire.Incoming) error {
+	select {
+	case r.slots <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	b := r.batch(in)
+	err := r.d.Work(ctx, r.name, false, func(work context.Context) {
+		if err := life.Call(func() error { r.take(work, b); return nil }); err != nil {
+			r.breakOff(err)
+		}
+	})
+	if err != nil {
+		<-r.slots // it will not run
+	}
+	return err
 }
 
 // breakOff ends the stream with err.

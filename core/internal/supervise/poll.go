@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -66,19 +67,25 @@ func (r *deviceRun) pollOnce(ctx context.Context) (time.Time, error) {
 	}
 	select {
 	case err := <-done:
+		if errors.Is(err, errTimeout) {
+			err = r.rest(ctx)
+		}
 		return begun, err
 	case <-ctx.Done():
 		return time.Time{}, nil
 	}
 }
 
-// poll tells the device to read, and takes its batches until it says that there is nothing more.
+// errTimeout is the end of a poll's time on its worker.
+var errTimeout = errors.New("poll is not over")
+
+// poll tells the device to read, and takes its batches until it says that there is nothing more, or its time is over.
 func (r *deviceRun) poll(ctx, work context.Context) error {
 	r.mu.Lock()
 	r.unsent.PollMillis = uint32(max(r.d.Timeout.Milliseconds(), 1))
 	r.kickSender()
 	r.mu.Unlock()
-	over := time.NewTimer(r.d.Timeout + pollGrace)
+	over := time.NewTimer(r.d.Timeout)
 	defer over.Stop()
 	for {
 		select {
@@ -87,7 +94,7 @@ func (r *deviceRun) poll(ctx, work context.Context) error {
 		case <-work.Done():
 			return nil
 		case <-over.C:
-			return fmt.Errorf("poll did not end within %s: %w", r.d.Timeout+pollGrace, wire.ErrHung)
+			return errTimeout
 		case in := <-r.events:
 			if in.Idle {
 				r.release(in)
@@ -99,6 +106,28 @@ func (r *deviceRun) poll(ctx, work context.Context) error {
 				return nil
 			}
 			r.take(work, r.batch(in))
+		}
+	}
+}
+
+// rest waits without a worker for the end of a poll that has had its time. What comes meanwhile is taken as from a listener.
+func (r *deviceRun) rest(ctx context.Context) error {
+	over := time.NewTimer(pollGrace)
+	defer over.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-over.C:
+			return fmt.Errorf("poll did not end within %s: %w", r.d.Timeout+pollGrace, wire.ErrHung)
+		case in := <-r.events:
+			if in.Idle {
+				r.release(in)
+				return nil
+			}
+			if err := r.arrived(ctx, in); err != nil {
+				return err
+			}
 		}
 	}
 }
