@@ -26,6 +26,10 @@ type instrument struct {
 	begin time.Time     // when it began to make records
 	from  int           // records that it had then
 	limit int           // records that it makes, with those
+	check time.Duration // what the host's check of a batch takes of a worker, and
+	sync  time.Duration // its fsync of none; with them the times of its answers are kept
+
+	frozen bool // it does not end its poll
 
 	mu    sync.Mutex
 	acked int         // guarded by mu: records that it was told are safe
@@ -33,6 +37,8 @@ type instrument struct {
 	polls []time.Time // guarded by mu
 	waits bool        // guarded by mu: for the answer to a batch
 	asked bool        // guarded by mu: a poll is under way
+
+	answers []time.Duration // guarded by mu: from the end of a batch to its acknowledgement
 }
 
 // refusedPause is how long a refused instrument waits before it offers its records again.
@@ -200,6 +206,9 @@ func (c *conversation) polled() error {
 			return fmt.Errorf("an answer beside a poll: %+v", a)
 		}
 		c.in.note(func() { c.in.polls, c.in.asked = append(c.in.polls, time.Now()), true })
+		if c.in.frozen {
+			<-c.s.ctx.Done()
+		}
 		if err := c.poll(); err != nil {
 			return err
 		}
@@ -241,6 +250,7 @@ func (c *conversation) offer(n int) (taken bool, err error) {
 	out.Head(c.number, strconv.Itoa(from+n))
 	c.in.note(func() { c.in.waits = true })
 	defer c.in.note(func() { c.in.waits = false })
+	sent := time.Now()
 	if err := c.s.Send(out); err != nil {
 		return false, err
 	}
@@ -249,7 +259,12 @@ func (c *conversation) offer(n int) (taken bool, err error) {
 	case err != nil:
 		return false, err
 	case a.Ack == c.number:
-		c.in.note(func() { c.in.acked = from + n })
+		c.in.note(func() {
+			c.in.acked = from + n
+			if c.in.sync > 0 {
+				c.in.answers = append(c.in.answers, time.Since(sent))
+			}
+		})
 		return true, nil
 	case a.Refused == c.number:
 		c.in.note(func() { c.in.nos++ })
@@ -288,17 +303,20 @@ type receiver struct {
 	frost *frost // of the computer that it runs on
 
 	mu     sync.Mutex
-	down   error          // guarded by mu: what every write fails with; nil: it works
-	slow   time.Duration  // guarded by mu: of each write
-	dies   bool           // guarded by mu: a write whose stream has ended is not done
-	inHand int            // guarded by mu: writes under way
-	have   map[string]int // guarded by mu: number of the newest record, by device; all before it are there
-	again  int            // guarded by mu: records that came once more
-	faults []string       // guarded by mu: lost, reordered or altered
-	stored int            // guarded by mu
-	tries  int            // guarded by mu: writes that failed
-	seq    uint64         // guarded by mu: of the newest stored record
-	buf    [64]byte       // guarded by mu
+	down   error           // guarded by mu: what every write fails with; nil: it works
+	slow   time.Duration   // guarded by mu: of each write
+	dies   bool            // guarded by mu: a write whose stream has ended is not done
+	frozen bool            // it does not answer
+	timed  bool            // ways are kept
+	inHand int             // guarded by mu: writes under way
+	have   map[string]int  // guarded by mu: number of the newest record, by device; all before it are there
+	again  int             // guarded by mu: records that came once more
+	faults []string        // guarded by mu: lost, reordered or altered
+	stored int             // guarded by mu
+	tries  int             // guarded by mu: writes that failed
+	seq    uint64          // guarded by mu: of the newest stored record
+	ways   []time.Duration // guarded by mu: of records, from the disk to here
+	buf    [64]byte        // guarded by mu
 }
 
 // Open is wire.SinkHandler's.
@@ -316,6 +334,10 @@ func (r *receiver) Close(context.Context) error { return nil }
 func (r *receiver) Write(ctx context.Context, records []sdk.Record) error {
 	r.note(func() { r.inHand++ })
 	defer r.note(func() { r.inHand-- })
+	if r.frozen {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	time.Sleep(r.slowness())
 	r.frost.wait()
 	r.mu.Lock()
@@ -368,6 +390,9 @@ func (r *receiver) take(rec *sdk.Record) {
 	r.have[rec.Source] = n
 	r.seq = rec.Seq
 	r.stored++
+	if r.timed {
+		r.ways = append(r.ways, time.Since(rec.Received))
+	}
 }
 
 // fault is called with mu held.

@@ -138,7 +138,7 @@ func (c *clinic) runDevice(ctx context.Context, cfg *config.Device, in *instrume
 			Name: cfg.Name, StateDir: h.places.stateOf("devices", cfg.Name), StagingDir: h.places.stagingOf(cfg.Name),
 		},
 		Plan: planOf(schedule.Times{Every: cfg.Schedule.Every}), Timeout: cfg.Schedule.Timeout, Answer: h.now().cfg.Intake.AnswerTimeout,
-		Intake: &watchedIntake{intake: h.intake, refused: &c.refused}, Work: h.deviceWork, Overrun: h.workers.Overrun,
+		Intake: &watchedIntake{intake: h.intake, refused: &c.refused, in: in}, Work: h.deviceWork, Overrun: h.workers.Overrun,
 	}
 	m := sdk.Manifest{Name: "played", Version: "1.0.0", Role: sdk.RoleDevice, Window: 1, Polled: in.every > 0}
 	return c.again(ctx, in.name, func(ctx context.Context) error {
@@ -244,10 +244,12 @@ func (c *clinic) holdWorkers() (release func()) {
 	return sync.OnceFunc(func() { close(free) })
 }
 
-// watchedIntake counts why the host's intake did not take a batch.
+// watchedIntake counts why the host's intake did not take a batch. In virtual time a check and an fsync take none; what they
+// take of a real clinic is the instrument's to say.
 type watchedIntake struct {
 	*intake
 	refused *tally
+	in      *instrument
 }
 
 // Take is supervise.Intake's.
@@ -260,8 +262,13 @@ func (w *watchedIntake) Take(ctx context.Context, b *supervise.DeviceBatch) {
 		case err != nil:
 			w.refused.add(err.Error())
 		}
+		if w.in.sync > 0 {
+			time.AfterFunc(w.in.sync, func() { answer(err) })
+			return
+		}
 		answer(err)
 	}
+	time.Sleep(w.in.check)
 	w.intake.Take(ctx, b)
 }
 
