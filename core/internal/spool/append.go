@@ -185,7 +185,7 @@ func (s *Spool) offer(b *Batch, size int, now int64, done func(error)) (full cha
 		s.next++
 	}
 	if b.HasPosition {
-		g.add(header{kind: kindPosition, num: n, a: 1}, b.Position)
+		g.add(header{kind: kindPosition, num: n, a: positionKnown}, b.Position)
 	}
 	g.sealBy(s.sealer) // here, while the group before is being synced
 	s.joined(g, done)
@@ -240,7 +240,7 @@ func (s *Spool) forget(name string, done func(error)) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	s.gather.add(header{kind: kindPosition, num: n}, nil)
+	s.gather.add(header{kind: kindPosition, num: n, a: positionForgotten}, nil)
 	s.joined(s.gather, done)
 	return true, nil
 }

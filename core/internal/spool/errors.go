@@ -22,6 +22,10 @@ var (
 	ErrTooLarge = errors.New("too large for the spool")
 	// ErrUnknownSink says that a SinkID or a SinkSet names a sink that was never registered.
 	ErrUnknownSink = errors.New("sink is not registered")
+	// ErrUnknownDevice says that the spool has no record and no position of a device.
+	ErrUnknownDevice = errors.New("nothing is known of the device")
+	// ErrKnownDevice says that a name is taken: the spool has records or a position of a device of that name.
+	ErrKnownDevice = errors.New("a device of the new name has a history of its own")
 	// ErrDescribe says that Options.Describe is missing, without which nobody knows what is in a record.
 	ErrDescribe = errors.New("records are not described")
 	// ErrUnread says that a part of the spool could not be read, so that nobody knows which attachments it names.

@@ -15,7 +15,7 @@ import (
 
 // Lookup says which records are looked for: those for which every field that is given is true. A zero field is not given.
 type Lookup struct {
-	ID, Kind, Device string
+	ID, Kind, Device string // a device's name, or the one that it goes on under, see RenameDevice
 	Patient          string
 	From, To         time.Time // received at or after From and before To
 	Seq              uint64
@@ -35,18 +35,19 @@ type Found struct {
 // else; the first after an upgrade or a loss of index files takes the time to read the whole log.
 func (s *Spool) Find(ctx context.Context, q Lookup) iter.Seq2[Found, error] {
 	return func(yield func(Found, error) bool) {
-		f := &finder{x: &s.index, q: &q, name: s.deviceName, life: s.fates, yield: yield}
+		f := &finder{x: &s.index, q: &q, name: s.deviceName, called: s.called, life: s.fates, yield: yield}
 		f.run(ctx, s.places())
 	}
 }
 
 // finder is one search.
 type finder struct {
-	x     *indexes
-	q     *Lookup
-	name  func(uint32) string // of a device
-	life  func() *fates
-	yield func(Found, error) bool
+	x      *indexes
+	q      *Lookup
+	name   func(uint32) string // of a device
+	called func(n uint32, name string) bool
+	life   func() *fates
+	yield  func(Found, error) bool
 
 	id, patient, kind uint64 // hashes of what is looked for; 0: any
 	from, to          int64
@@ -98,7 +99,7 @@ func (f *finder) fits(r *row) bool {
 		f.deep && r.flags&rowMute != 0:
 		return false
 	}
-	return f.q.Device == "" || f.name(uint32(r.device)) == f.q.Device
+	return f.q.Device == "" || f.called(uint32(r.device), f.q.Device)
 }
 
 // segment gives what fits of one segment, by a table that may be old, and by a new one where it does not fit the segment.
@@ -218,7 +219,10 @@ func (i *Inspection) Find(ctx context.Context, q Lookup) iter.Seq2[Found, error]
 			i.s.dead.tell(f)
 			return f
 		}
-		f := &finder{x: &i.s.index, q: &q, name: func(n uint32) string { return nameOf(st.devices, n) }, life: life, yield: yield}
+		f := &finder{
+			x: &i.s.index, q: &q, life: life, yield: yield, name: func(n uint32) string { return nameOf(st.devices, n) },
+			called: func(n uint32, name string) bool { return called(st.devices, n, name) },
+		}
 		f.run(ctx, i.places())
 	}
 }

@@ -23,7 +23,7 @@ type kind uint8
 const (
 	kindSnapshot kind = 1 + iota // num: number of the segment before; seq: next seq; a: made, unix ns; b: end of the segment before; payload: state
 	kindRecord                   // num: device; seq; a: received, unix ns; b: SinkSet; payload: the record
-	kindPosition                 // num: device; a: 1, or 0 for a position that was forgotten; payload: the position
+	kindPosition                 // num: device; a: see positionKnown; payload: the position, or of positionMoved the number of the heir, uvarint
 	kindSettle                   // num: sink; seq: cursor; a: records settled ever; b: records lost to damage ever; payload: dead letters among the settled, uvarint
 	kindSink                     // num: sink; payload: its name
 	kindDevice                   // num: device; payload: its name

@@ -52,8 +52,8 @@ func (s *Spool) recover() error {
 	}
 	for i := range s.state.devices {
 		s.devices = append(s.devices, s.state.devices[i].name)
-		if name := s.state.devices[i].name; name != "" {
-			s.byName[name] = uint32(i)
+		if _, gone := heirOf(s.state.devices, uint32(i)); !gone && s.devices[i] != "" {
+			s.byName[s.devices[i]] = uint32(i)
 		}
 	}
 	if err := s.dead.open(s); err != nil {

@@ -9,7 +9,7 @@ import (
 
 // Pick chooses records that are still in the log. Its zero value chooses all.
 type Pick struct {
-	Device   string                                   // name; empty: every device
+	Device   string                                   // name, or the one that it goes on under; empty: every device
 	From, To time.Time                                // received at or after From and before To; zero: no bound
 	Match    func(device string, payload []byte) bool // nil: every record
 }
@@ -17,8 +17,7 @@ type Pick struct {
 func (p *Pick) takes(device string, f *frame) bool {
 	received := int64(f.a)
 	switch {
-	case p.Device != "" && p.Device != device,
-		!p.From.IsZero() && received < p.From.UnixNano(),
+	case !p.From.IsZero() && received < p.From.UnixNano(),
 		!p.To.IsZero() && received >= p.To.UnixNano():
 		return false
 	}
@@ -44,7 +43,7 @@ func (s *Spool) Replay(ctx context.Context, sink SinkID, p Pick, dry bool) (n in
 	defer r.drop()
 	r.want = func(f *frame) bool {
 		waits := f.b>>sink&1 == 1 && f.seq > cursor
-		return f.seq < end && f.flags&flagCopy == 0 && !waits && p.takes(r.device(f.num), f)
+		return f.seq < end && f.flags&flagCopy == 0 && !waits && (p.Device == "" || s.called(f.num, p.Device)) && p.takes(r.device(f.num), f)
 	}
 	for {
 		l, err := r.TryNext(1000, copyBytes)

@@ -34,8 +34,8 @@ type sinkState struct {
 // deviceState is a device's part of the state.
 type deviceState struct {
 	name     string
-	position []byte
-	known    bool // it has a position, which may be empty
+	position []byte // where it is not known and not empty: see heirOf
+	known    bool   // it has a position, which may be empty
 	records  uint64
 	unrouted uint64 // records for no sink
 	latest   int64  // unix ns of the newest record
@@ -62,8 +62,12 @@ func (s *state) apply(h header, payload []byte, trusted bool) {
 	case kindRecord:
 		s.record(h)
 	case kindPosition:
-		if d := s.device(h.num); d != nil && trusted {
-			d.known = h.a == 1
+		if d := s.device(h.num); d == nil || !trusted {
+			return
+		} else if h.a == positionMoved {
+			s.moved(h.num, payload)
+		} else {
+			d.known = h.a == positionKnown
 			d.position = append(d.position[:0], payload...)
 		}
 	case kindSettle:

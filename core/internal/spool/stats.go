@@ -65,10 +65,9 @@ func (s *Spool) Stats() Stats {
 		}
 		t.Sinks = append(t.Sinks, s.sinkStats(SinkID(i), dead[s.sinks[i].name]))
 	}
-	for i := range s.state.devices {
-		d := &s.state.devices[i]
-		t.Devices = append(t.Devices, DeviceStats{Name: d.name, Records: d.records, Unrouted: d.unrouted, Latest: unixTime(d.latest)})
-		t.Unrouted += d.unrouted
+	t.Devices = s.state.deviceStats()
+	for i := range t.Devices {
+		t.Unrouted += t.Devices[i].Unrouted
 	}
 	return t
 }
