@@ -113,6 +113,20 @@ const (
 	mostMemory  = 65536
 )
 
+// nameForm is what a name must be.
+const nameForm = "must be 1 to 64 lower-case letters, digits, dashes and underscores"
+
+// CheckName is nil for a name that a device or a sink may have.
+func CheckName(name string) error {
+	switch {
+	case !entryName.MatchString(name):
+		return fmt.Errorf("name %q %s", name, nameForm)
+	case reserved.MatchString(name):
+		return fmt.Errorf("name %q is reserved by Windows", name)
+	}
+	return nil
+}
+
 // names holds the form of names, and that no two are the same.
 func (v *checker) names() {
 	seen := map[string]string{}
@@ -123,7 +137,7 @@ func (v *checker) names() {
 		case name == "":
 			v.fault(key, "is missing", "")
 		case !entryName.MatchString(name):
-			v.fault(key, "must be 1 to 64 lower-case letters, digits, dashes and underscores", "")
+			v.fault(key, nameForm, "")
 		case reserved.MatchString(name):
 			v.fault(key, "is reserved by Windows", "write e.g. "+v.said(key, name)+"-1")
 		case seen[name] != "":

@@ -241,6 +241,26 @@ func (c *cli) namesCommand(of string, commands ...*cobra.Command) *cobra.Command
 	return cmd
 }
 
+func (c *cli) renameCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "rename OLD NEW", Short: "let it go on under another name, with its position and its counts",
+		Long: "Let a device go on under another name: its position, what its plugin remembers, its counts and what is found. It is paused under the\n" +
+			"old name until you have written the new one into the configuration. What is stored keeps the old name.",
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := c.load()
+			if err != nil {
+				return err
+			}
+			a := host.RenameArgs{By: who(), Name: args[0], To: args[1]}
+			if err := host.Rename(cmd.Context(), cfg, a); err != nil {
+				return err
+			}
+			return c.answer(a, fmt.Sprintf("%s goes on as %s: write the new name into the configuration\n", a.Name, a.To))
+		},
+	}
+}
+
 func (c *cli) nameCommand(name, short, said string, do func(context.Context, *config.Config, host.NameArgs) error) *cobra.Command {
 	return &cobra.Command{
 		Use: name + " NAME", Short: short, Args: cobra.ExactArgs(1),

@@ -130,6 +130,9 @@ func (h *Host) openStages(ctx context.Context) error {
 	if err != nil {
 		return spoolFault(h.places.spool, key, err)
 	}
+	if err := h.settleRename(); err != nil {
+		return Environment(err)
+	}
 	h.cache = cache.New(cacheLimits(cfg))
 	h.db = newDatabase(h)
 	h.workers = schedule.New(workersOf(cfg))

@@ -68,6 +68,15 @@ func (i *intake) countOf(device string) *deviceCount {
 	return c
 }
 
+// moveCount lets what is counted of a device go on under another name.
+func (i *intake) moveCount(name, to string) {
+	was, is := i.countOf(name), i.countOf(to)
+	is.received.Add(was.received.Swap(0))
+	is.last.Store(max(is.last.Load(), was.last.Swap(0)))
+	is.rejected.Store(was.rejected.Swap(nil))
+	was.refused.Store(nil)
+}
+
 // Position is supervise.Intake's.
 func (i *intake) Position(device string) []byte {
 	p, _ := i.spool.Position(device) // none is the beginning

@@ -25,6 +25,7 @@ const (
 	opPause   = "pause"
 	opResume  = "resume"
 	opReset   = "devices.reset"
+	opRename  = "devices.rename"
 	opForget  = "spool.forget"
 	opReload  = "reload"
 	opTake    = "plugins.take"
@@ -61,6 +62,13 @@ type NameArgs struct {
 	Name string `json:"name"`
 }
 
+// RenameArgs name a device and the name that it is to have.
+type RenameArgs struct {
+	By   string `json:"by"`
+	Name string `json:"name"`
+	To   string `json:"to"`
+}
+
 // Count answers how many records an operation concerned.
 type Count struct {
 	Records int `json:"records"`
@@ -89,6 +97,8 @@ func (h *Host) operate(ctx context.Context, name string, args []byte) (any, erro
 		return do(args, func(a NameArgs) (Count, error) { return h.forget(ctx, a) })
 	case opReset:
 		return do(args, func(a NameArgs) (Count, error) { return Count{}, h.reset(ctx, a) })
+	case opRename:
+		return do(args, func(a RenameArgs) (Count, error) { return Count{}, h.rename(ctx, a) })
 	case opPause:
 		return do(args, func(a NameArgs) (Count, error) { return Count{}, h.pause(a, true) })
 	case opResume:
@@ -226,6 +236,11 @@ func Pause(ctx context.Context, c *config.Config, a NameArgs) error {
 // Reset asks the running host to let a device begin anew.
 func Reset(ctx context.Context, c *config.Config, a NameArgs) error {
 	return ask(ctx, c, opReset, a, nil)
+}
+
+// Rename asks the running host to let a device go on under another name.
+func Rename(ctx context.Context, c *config.Config, a RenameArgs) error {
+	return ask(ctx, c, opRename, a, nil)
 }
 
 // Forget asks the running host to let go of a sink that is not in its configuration, and of what waits for it.

@@ -125,15 +125,20 @@ func (h *Host) pause(a NameArgs, paused bool) error {
 	if err := h.audit.note(a.By, what, a); err != nil {
 		return err
 	}
-	units[at].gate.set(paused)
-	if b := units[at].beside; paused && b != nil {
+	return h.setPause(units[at], paused)
+}
+
+// setPause begins or ends a pause, and keeps it. applying is held.
+func (h *Host) setPause(unit *unit, paused bool) error {
+	unit.gate.set(paused)
+	if b := unit.beside; paused && b != nil {
 		b.before.leave() // it may still work beside this one
 	}
 	if !paused {
-		units[at].inst.CloseBreaker()
+		unit.inst.CloseBreaker()
 	}
 	var names []string
-	for _, u := range units {
+	for _, u := range slices.Concat(h.now().devices, h.now().sinks) {
 		if u.gate.isPaused() {
 			names = append(names, u.name)
 		}

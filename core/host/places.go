@@ -39,7 +39,7 @@ func (e *ofMachine) Unwrap() error { return e.error }
 
 // places are the host's folders and files, as full paths.
 type places struct {
-	data, spool, blobs, state, staging, database, token, lock, audit, paused, indexKeyFile, pluginStore string
+	data, spool, blobs, state, staging, database, token, lock, audit, paused, renaming, indexKeyFile, pluginStore string
 
 	plugins string
 	sockets string // of the plugins; short, since the path of a Unix socket is at most about 100 bytes
@@ -59,7 +59,7 @@ func newPlaces(c *config.Config) (places, error) {
 	return places{
 		data: data, spool: in("spool"), blobs: in("blobs"), state: in("state"), staging: in("staging"),
 		database: in("hostd.db"), token: in("admin.token"), lock: in("hostd.lock"),
-		audit: in("audit.ndjson"), paused: in("paused.json"), indexKeyFile: in("index.key"), pluginStore: in("plugins"),
+		audit: in("audit.ndjson"), paused: in("paused.json"), renaming: in("renaming.json"), indexKeyFile: in("index.key"), pluginStore: in("plugins"),
 		plugins: plugins, sockets: filepath.Join(os.TempDir(), "hostd-"+hex.EncodeToString(sum[:6])),
 	}, nil
 }

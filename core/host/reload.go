@@ -44,7 +44,7 @@ var errStopping = errors.New("hostd is about to end")
 type reload struct {
 	turn chan struct{} // capacity 1: held by the one reload; before applying
 
-	applying sync.Mutex       // held while units and limits are exchanged, and not while anything is waited for
+	applying sync.Mutex       // held while units and limits are exchanged, and not while anything but the disk is waited for
 	groups   groups           // guarded by applying
 	newest   map[string]*unit // guarded by applying: by name, those that have left included until they have ended
 	over     bool             // guarded by applying: no unit is started any more

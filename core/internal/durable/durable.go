@@ -5,6 +5,7 @@ package durable
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -27,6 +28,28 @@ func WriteFile(path string, data []byte) error {
 	}
 	if err != nil {
 		return fmt.Errorf("write file: %w", err)
+	}
+	return nil
+}
+
+// Rename gives a file or a folder another name in the same folder, and returns when that is on the disk.
+func Rename(path, to string) error {
+	if err := os.Rename(path, to); err != nil {
+		return fmt.Errorf("rename: %w", err)
+	}
+	if err := SyncDir(filepath.Dir(to)); err != nil {
+		return fmt.Errorf("rename: %w", err)
+	}
+	return nil
+}
+
+// Remove deletes a file, and returns when that is on the disk. One that is not there is no error.
+func Remove(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove file: %w", err)
+	}
+	if err := SyncDir(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("remove file: %w", err)
 	}
 	return nil
 }
