@@ -75,34 +75,12 @@ func syncs(b *testing.B, dir string, n int) (times []time.Duration) {
 // ackTimes runs a host with the probe and a file sink, and gives what the probe measured.
 func ackTimes(b *testing.B, dir string, n int) (times []time.Duration) {
 	b.Helper()
-	out := filepath.Join(dir, "out")
-	h := start(b, dir, fmt.Sprintf(`
-devices: [{name: ping, plugin: probe, settings: {count: %d, size: 1024, every: %s, delay: %s}}]
-sinks: [{name: lines, plugin: file, settings: {dir: %q}}]
-`, n, pingEvery, pingDelay, out))
-	h.awaitReady()
-	list := filepath.Join(dir, "data", "state", "devices", "ping", "latencies.txt")
-	h.until("list of times", time.Second, pingDelay+time.Duration(n)*time.Second, func() bool {
-		_, err := os.Stat(list)
-		return err == nil
-	})
-	text, err := os.ReadFile(list)
-	if err != nil {
-		b.Fatal(err)
-	}
-	for _, line := range strings.Fields(string(text)) {
-		ns, err := strconv.ParseInt(line, 10, 64)
-		if err != nil {
-			b.Fatal(err)
-		}
-		times = append(times, time.Duration(ns))
-	}
-	if len(times) != n {
-		b.Fatalf("%d times, want %d", len(times), n)
-	}
+	h := startProbe(b, dir, n, "")
+	times = h.probed(n)
 	var got *tally
-	h.until("lines of all records", look, stopWait, func() bool {
-		if got, err = count(out); err != nil {
+	h.until("lines of all records", look, stopWait, func() (done bool) {
+		var err error
+		if got, err = count(filepath.Join(dir, "out")); err != nil {
 			b.Fatal(err)
 		}
 		return got.lines >= n
@@ -111,5 +89,44 @@ sinks: [{name: lines, plugin: file, settings: {dir: %q}}]
 		b.Fatal(err)
 	}
 	h.stop()
+	return times
+}
+
+// startProbe runs a host with the probe, a file sink, and what more there is in its configuration.
+func startProbe(b *testing.B, dir string, n int, more string) *running {
+	b.Helper()
+	h := start(b, dir, fmt.Sprintf(`
+devices:
+  - {name: ping, plugin: probe, settings: {count: %d, size: 1024, every: %s, delay: %s}}
+%s
+sinks:
+  - {name: lines, plugin: file, settings: {dir: %q}}
+`, n, pingEvery, pingDelay, more, filepath.Join(dir, "out")))
+	h.awaitReady()
+	return h
+}
+
+// probed waits for what the probe has measured.
+func (h *running) probed(n int) (times []time.Duration) {
+	h.b.Helper()
+	list := filepath.Join(h.dir, "data", "state", "devices", "ping", "latencies.txt")
+	h.until("list of times", time.Second, pingDelay+time.Duration(n)*time.Second, func() bool {
+		_, err := os.Stat(list)
+		return err == nil
+	})
+	text, err := os.ReadFile(list)
+	if err != nil {
+		h.b.Fatal(err)
+	}
+	for _, line := range strings.Fields(string(text)) {
+		ns, err := strconv.ParseInt(line, 10, 64)
+		if err != nil {
+			h.b.Fatal(err)
+		}
+		times = append(times, time.Duration(ns))
+	}
+	if len(times) != n {
+		h.b.Fatalf("%d times, want %d", len(times), n)
+	}
 	return times
 }
