@@ -196,7 +196,7 @@ func (h *Host) take(ctx context.Context, c *config.Config, d *describer, name st
 	}
 	path, look, err := store.Take(name)
 	if err != nil {
-		h.putOff(name, err, errors.Is(err, pluginstore.ErrLater))
+		h.putOff(ctx, name, err, errors.Is(err, pluginstore.ErrLater))
 		return false
 	}
 	p := store.Known(name)
@@ -216,7 +216,7 @@ func (h *Host) take(ctx context.Context, c *config.Config, d *describer, name st
 		err = store.Accept(name, look.SHA256, m)
 	}
 	if err != nil {
-		h.putOff(name, err, ctx.Err() != nil)
+		h.putOff(ctx, name, err, ctx.Err() != nil)
 		return false
 	}
 	h.dropins.settle(name)
@@ -296,7 +296,7 @@ func (h *Host) suits(c *config.Config, name string, m sdk.Manifest) error {
 }
 
 // putOff keeps why a file is not in use. It is told once.
-func (h *Host) putOff(name string, err error, later bool) {
+func (h *Host) putOff(ctx context.Context, name string, err error, later bool) {
 	if errors.Is(err, fs.ErrNotExist) {
 		h.dropins.settle(name) // it has gone again
 		return
@@ -309,7 +309,7 @@ func (h *Host) putOff(name string, err error, later bool) {
 	if later {
 		level = slog.LevelInfo
 	}
-	h.log.Log(context.Background(), level, "plugin not taken", "plugin", name, "err", text)
+	h.log.Log(ctx, level, "plugin not taken", "plugin", name, "err", text)
 }
 
 func (d *dropins) note(name, text string, later bool, now time.Time) (fresh bool) {
@@ -387,7 +387,8 @@ func (h *Host) watchPlugins(ctx context.Context) error {
 // may be what a refused configuration waits for.
 func (h *Host) adopt(ctx context.Context, name string, taken bool) {
 	if taken {
-		if err := h.exchange(name, "plugin folder"); err != nil && !errors.Is(err, errStopping) {
+		err := h.exchange(name, "plugin folder") //nolint:contextcheck // units live in their groups
+		if err != nil && !errors.Is(err, errStopping) {
 			h.log.Error("plugin not put into use", "plugin", name, "err", err)
 		}
 		h.dropins.store.Sweep()

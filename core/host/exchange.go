@@ -120,7 +120,7 @@ func (h *Host) crashed(plugin, sum string, now time.Time) {
 		h.log.Error("audit not written", "err", err)
 	}
 	h.reload.groups.below.Go("exchange of "+plugin, func(context.Context) error {
-		if err := h.exchange(plugin, why); err != nil {
+		if err := h.exchange(plugin, why); err != nil { //nolint:contextcheck // units live in their groups
 			h.log.Error("plugin not put into use", "plugin", plugin, "err", err)
 		}
 		return nil

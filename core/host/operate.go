@@ -92,7 +92,7 @@ func (h *Host) operate(ctx context.Context, name string, args []byte) (any, erro
 	case opApprove:
 		return do(args, h.approve)
 	case opRemove:
-		return do(args, func(a NameArgs) (Count, error) { return Count{}, h.removePlugin(a) })
+		return do(args, func(a NameArgs) (Count, error) { return Count{}, h.removePlugin(a) }) //nolint:contextcheck // units live in their groups
 	case opForget:
 		return do(args, func(a NameArgs) (Count, error) { return h.forget(ctx, a) })
 	case opReset:

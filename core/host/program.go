@@ -31,8 +31,10 @@ func (dr *doctor) programs(ctx context.Context) (list []Finding) {
 		if len(used[name]) > 0 {
 			list = append(list, programFinding(path, used[name]))
 		} else if err := supervise.Diagnose(path); err != nil {
-			list = append(list, Finding{probeProgram, path, VerdictWarning, err.Error() + "; nothing uses it as it is",
-				fmt.Sprintf("put the whole build for %s/%s there, or delete it", runtime.GOOS, runtime.GOARCH)})
+			list = append(list, Finding{
+				probeProgram, path, VerdictWarning, err.Error() + "; nothing uses it as it is",
+				fmt.Sprintf("put the whole build for %s/%s there, or delete it", runtime.GOOS, runtime.GOARCH),
+			})
 		}
 	}
 	return list
@@ -46,7 +48,9 @@ func programFinding(path string, users []string) Finding {
 	case errors.Is(err, fs.ErrPermission):
 		return faulty(probeProgram, path, err, "let the account that runs hostd read and start it, and see whether an antivirus program holds it")
 	}
-	return Finding{probeProgram, path, VerdictFault, err.Error() + "; used by " + strings.Join(users, ", "),
+	return Finding{
+		probeProgram, path, VerdictFault, err.Error() + "; used by " + strings.Join(users, ", "),
 		fmt.Sprintf("put the whole build of it for %s/%s into %s: whoever makes the plugin has it. Compare its size or hash with the maker's: an antivirus program may have cut it",
-			runtime.GOOS, runtime.GOARCH, filepath.Dir(path))}
+			runtime.GOOS, runtime.GOARCH, filepath.Dir(path)),
+	}
 }
