@@ -27,9 +27,9 @@ const (
 	describeTimeout = 10 * time.Second // from its handshake to its manifest
 	healthEvery     = 3 * time.Second
 	healthTimeout   = 2 * time.Second
-	killAfter       = 3 * time.Second // politeness at the end
-	stopWaiting     = 4 * time.Second // for the process, however it ends: with joinTimeout the longest stop
-	joinTimeout     = 6 * time.Second // for the work on the process to come to its end
+	killAfter       = 3 * time.Second         // politeness at the end
+	stopWaiting     = 4 * time.Second         // for the process, however it ends: with joinTimeout the longest stop, which is below 10 s
+	joinTimeout     = 5500 * time.Millisecond // for the work on the process to come to its end
 )
 
 // Program is a plugin's binary and what a process of it gets from the host.
