@@ -3,11 +3,9 @@ package main_test
 import (
 	"encoding/json"
 	"errors"
-	"io"
 	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -55,24 +53,10 @@ func faults(list []finding, probe string) (texts []string) {
 // pluginFolder is a folder of the clinic's own with some of the programs.
 func (c *clinic) pluginFolder(names ...string) {
 	c.t.Helper()
-	for _, name := range names {
-		if runtime.GOOS == "windows" {
-			name += ".exe"
-		}
-		from, err := os.Open(filepath.Join(programs(c.t), name))
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		c.write("bin/"+name, "")
-		to, err := os.OpenFile(c.path("bin/"+name), os.O_WRONLY, 0)
-		if err == nil {
-			_, err = io.Copy(to, from)
-			err = errors.Join(err, to.Close(), os.Chmod(c.path("bin/"+name), 0o700))
-		}
-		if err = errors.Join(err, from.Close()); err != nil {
-			c.t.Fatal(err)
-		}
+	if err := os.MkdirAll(c.path("bin"), 0o700); err != nil {
+		c.t.Fatal(err)
 	}
+	alsoIn(c.t, c.path("bin"), names...)
 	c.write("hostd.yaml", strings.Replace(c.read("hostd.yaml"), programs(c.t), "bin", 1))
 }
 
@@ -113,7 +97,7 @@ sinks:
 	c.spoil(t)
 	list = c.doctor(3)
 	for _, want := range []struct{ probe, says string }{
-		{"program", "not whole"},
+		{"program", "cut off"},
 		{"program", "and this computer is"},
 		{"port", "in use by another program"},
 		{"log", "log file cannot be written"},
@@ -150,7 +134,8 @@ func (c *clinic) spoil(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		serial = "COM251"
 	}
-	c.pluginFolder("quitter", "recorder", "folder")
+	c.pluginFolder("recorder", "folder")
+	builtInto(t, c.path("bin"), "./testdata/plugins/quitter")
 	c.write("pin", "swordfish")
 	c.write("hostd.yaml", strings.Replace(c.read("hostd.yaml"), "\nsinks:\n", `
   - {name: exits, plugin: quitter}

@@ -213,7 +213,9 @@ func TestPinnedPlugins(t *testing.T) {
 		t.Errorf("its hash is not told: %s", device(s, "gen").Error)
 	}
 	c.must("plugins", "approve", "generator")
-	c.until("it runs", func(s status) bool { return device(s, "gen").State == "up" && len(s.Alarms) == 0 })
+	c.until("it runs", func(s status) bool {
+		return device(s, "gen").State == "up" && len(s.Alarms) == 0 && sink(s, "archive").Delivered > 0
+	})
 	if p := c.listed("generator"); p.SHA256 != sum || p.State != "runs" {
 		t.Errorf("%+v, want %s", p, sum)
 	}

@@ -230,11 +230,12 @@ func TestCrashLoop(t *testing.T) {
 	c := newClinic(t, `
 devices:
   - {name: gen, plugin: generator, settings: {count: 50}}
-  - {name: exits, plugin: quitter}
+  - {name: exits, plugin: frail}
 sinks:
   - {name: archive, plugin: file, settings: {dir: archive}}
-  - {name: broken, plugin: quitter}
+  - {name: broken, plugin: frailsink}
 `)
+	c.inbox("frail", "frailsink")
 	c.start()
 	s := c.until("both are given up", func(s status) bool {
 		return device(s, "exits").State == "breaker_open" && sink(s, "broken").State == "breaker_open" && sink(s, "archive").Delivered == 50
@@ -246,13 +247,13 @@ sinks:
 				text = a.Text
 			}
 		}
-		for _, want := range []string{"quitter", "exit status", "licence not found", "hostd " + of + " resume " + name} {
+		for _, want := range []string{"frail", "exit status 7", "hostd " + of + " resume " + name} {
 			if !strings.Contains(text, want) {
 				t.Errorf("the alarm of %s does not say %q: %q", name, want, text)
 			}
 		}
 	}
-	if out := c.must("status"); !strings.Contains(out, "breaker_open") || !strings.Contains(out, "licence not found") {
+	if out := c.must("status"); !strings.Contains(out, "breaker_open") || !strings.Contains(out, "exit status 7") {
 		t.Errorf("status:\n%s", out)
 	}
 	if body, _ := c.get("/metrics"); !strings.Contains(body, `hostd_alarm_active{code="breaker_open",subject="exits"} 1`) {
