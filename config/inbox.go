@@ -17,8 +17,8 @@ import (
 )
 
 // inbox reads the device blocks that lie beside binaries in the plugin folder, NAME.yaml each, as if they stood at the end of devices. Name
-// and plugin are that of the file where it has none.
-func (l *loader) inbox() {
+// and plugin are that of the file where it has none. The configuration itself may lie there, too.
+func (l *loader) inbox(own []string) {
 	dir, _ := l.layers.Get("plugins" + separator + "dir").(string)
 	if dir == "" {
 		dir = Default().Plugins.Dir
@@ -30,6 +30,9 @@ func (l *loader) inbox() {
 		l.fault(0, "", "cannot be read: "+cause(err).Error(), "")
 	}
 	for _, file := range files {
+		if slices.ContainsFunc(own, func(f string) bool { return sameFile(f, file) }) {
+			continue
+		}
 		data, err := readFile(file, maxFile)
 		l.file = file
 		if err != nil {
@@ -43,6 +46,15 @@ func (l *loader) inbox() {
 	if len(list) > 0 {
 		l.add(map[string]any{"devices": list})
 	}
+}
+
+func sameFile(a, b string) bool {
+	x, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Stat(b)
+	return err == nil && os.SameFile(x, y)
 }
 
 // device reads a file that is one device block; nil where it is not.

@@ -47,6 +47,17 @@ func TestDeviceBlocksOfThePluginFolder(t *testing.T) {
 	}
 }
 
+func TestConfigurationInThePluginFolder(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "clinic.yaml")
+	if err := os.WriteFile(file, []byte("clinic: one\nplugins: {dir: '"+dir+"'}\ndevices: [{name: first, plugin: generator}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := Load(Options{Files: []string{file}}); err != nil || len(c.Devices) != 1 {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestFaultsOfDeviceBlocks(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"unknown key":    {"name: share\nsetings: {}\n", "folder.yaml:2: devices[1].setings: unknown key; did you mean settings?"},

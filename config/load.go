@@ -57,7 +57,7 @@ func Load(o Options) (*Config, error) {
 	}
 	l.environment(o.Env)
 	l.flags(o.Set)
-	l.inbox()
+	l.inbox(o.Files)
 	return l.finish()
 }
 

@@ -99,7 +99,7 @@ func (s *Store) Take(name string) (path string, l Look, err error) {
 		}
 	}()
 	l, err = s.read(name, part)
-	err = errors.Join(err, part.Sync(), part.Chmod(0o500), part.Close())
+	err = errors.Join(err, part.Chmod(0o500), part.Sync(), part.Close())
 	if err != nil {
 		return "", l, s.notTaken(name, l, err)
 	}
