@@ -43,6 +43,7 @@ func (h *Host) rename(ctx context.Context, a RenameArgs) error {
 		if err := h.keepPaused(u); err != nil {
 			return err
 		}
+		u.beside.do() // the unit before it has a gate of its own
 		held = append(held, u.gate)
 	}
 	if at := named(h.now().devices, a.To); at >= 0 {
