@@ -94,8 +94,10 @@ func TestDroppedInPluginIsADevice(t *testing.T) {
 	c.inbox()
 	c.ticking("made", "1.0.0", "")
 	c.start()
+	began := time.Now()
 	c.drop("made", "ticking")
 	c.until("a device that nobody configured", func(s status) bool { return device(s, "ticking").Records > 0 })
+	t.Logf("from the copy to the first record, 50 ms of its own included: %s", time.Since(began).Round(time.Millisecond))
 	c.write("in/folder.yaml", "name: share\nschedule: {every: 200ms}\nsettings: {dir: shared, format: joia, settle: 100ms}\n")
 	if err := os.MkdirAll(c.path("shared"), 0o700); err != nil {
 		t.Fatal(err)
