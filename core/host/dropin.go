@@ -35,6 +35,7 @@ type dropins struct {
 	mu      sync.Mutex
 	busy    map[string]chan struct{} // guarded by mu: by plugin that is being taken; closed afterwards
 	why     map[string]notTaken      // guarded by mu: by plugin, why its file is not in use
+	missed  map[string]bool          // guarded by mu: plugins that the newest configuration names and that are not there
 	crashes map[string][]time.Time   // guarded by mu: by plugin and sha256, those of the last minute
 }
 
@@ -99,7 +100,26 @@ func (h *Host) takeNew(ctx context.Context, next *config.Config) {
 // fit adds enrolled devices to a configuration that was just loaded, and checks its settings against what the store has.
 func (h *Host) fit(c *config.Config) error {
 	c.Enroll(h.enrollable())
-	return c.CheckPlugins(h.manifest, h.dropins.store.Names())
+	missed := map[string]bool{}
+	err := c.CheckPlugins(func(name string) (sdk.Manifest, error) {
+		m, err := h.manifest(name)
+		missed[name] = errors.Is(err, errNoPlugin)
+		return m, err
+	}, h.dropins.store.Names())
+	h.dropins.mu.Lock()
+	defer h.dropins.mu.Unlock()
+	h.dropins.missed = missed
+	return err
+}
+
+// errNoPlugin is a plugin that is not in the plugin folder.
+var errNoPlugin = errors.New("there is no plugin")
+
+// isMissed says whether the newest configuration, which may have been refused, names the plugin and found none.
+func (d *dropins) isMissed(name string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.missed[name]
 }
 
 // enrollable are the plugins that may be devices without configuration.
@@ -125,7 +145,7 @@ func (h *Host) manifest(name string) (sdk.Manifest, error) {
 	case p.Seen != nil, h.dropins.store.Waiting(name) != "", h.dropins.reason(name).text != "":
 		return sdk.Manifest{}, config.ErrUnchecked // about the binary, not the configuration
 	}
-	return sdk.Manifest{}, fmt.Errorf("there is no plugin %s in %s", name, h.places.plugins)
+	return sdk.Manifest{}, fmt.Errorf("%w %s in %s", errNoPlugin, name, h.places.plugins)
 }
 
 // takeAll takes binaries, and gives the names of those that run from now on.
@@ -393,7 +413,7 @@ func (h *Host) adopt(ctx context.Context, name string, taken bool) {
 		}
 		h.dropins.store.Sweep()
 	}
-	if h.opt.Reload.Load == nil || !taken && (len(h.reload.status().Faults) == 0 || h.dropins.reason(name).text != "") {
+	if h.opt.Reload.Load == nil || !taken && !h.dropins.isMissed(name) {
 		return
 	}
 	if _, err := h.Reload(ctx, "plugin folder"); err != nil && ctx.Err() == nil && !errors.Is(err, errStopping) {
