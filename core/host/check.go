@@ -132,6 +132,7 @@ func CheckPlugins(ctx context.Context, c *config.Config) error {
 	if err != nil {
 		return nil // of the machine, as everything that keeps a plugin from starting: its device's failure, not the host's
 	}
+	d.brief = true
 	_, faults := d.check(ctx, c)
 	_ = d.close() // a folder that stays is the system's to empty
 	return faults
@@ -224,6 +225,7 @@ type describer struct {
 	logs    *logs.Logs
 	sockets string
 	trust   string
+	brief   bool  // what was taken, and has not changed since, is not asked again
 	memory  int64 // of a plugin
 	names   []string
 
@@ -287,6 +289,11 @@ func (d *describer) put(name string, f described) {
 }
 
 func (d *describer) describe(ctx context.Context, name string) (f described) {
+	if d.brief {
+		if m, known := pluginstore.PeekManifest(d.places.pluginStore, d.places.plugins, name); known {
+			return described{manifest: m, started: true}
+		}
+	}
 	path, err := d.places.runs(d.trust, name)
 	if err != nil {
 		f.err, f.started = err, errors.Is(err, config.ErrUnchecked)

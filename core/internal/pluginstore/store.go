@@ -369,6 +369,19 @@ func PeekProgram(dir, name string) string {
 	return (&Store{opt: Options{Dir: dir}}).binary(name, p.Current.SHA256)
 }
 
+// PeekManifest is what the binary that runs says of itself, where the file in the plugin folder is still the one that was taken, or is gone.
+func PeekManifest(dir, inbox, name string) (m sdk.Manifest, known bool) {
+	p := peek(dir)[name]
+	if p == nil || p.Current == nil || p.Seen == nil || p.Seen.SHA256 != p.Current.SHA256 {
+		return m, false
+	}
+	info, err := os.Stat(filepath.Join(inbox, name+extension()))
+	if err == nil && !p.Seen.is(info) || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return m, false
+	}
+	return p.Current.Manifest, true
+}
+
 // peek reads what is kept; what is unreadable is as good as none for one who only looks.
 func peek(dir string) map[string]*Plugin {
 	b, err := os.ReadFile(filepath.Join(dir, stateName))

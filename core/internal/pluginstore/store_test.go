@@ -384,6 +384,23 @@ func TestPeek(t *testing.T) {
 	if got := PeekProgram(b.opt.Dir, "nidek"); got != want || !slices.Equal(Peek(b.opt.Dir), []string{"nidek"}) {
 		t.Errorf("%s, %v", got, Peek(b.opt.Dir))
 	}
+	peek := func() string {
+		m, known := PeekManifest(b.opt.Dir, b.opt.Inbox, "nidek")
+		return fmt.Sprint(m.Version, known)
+	}
+	if got := peek(); got != "1.0.0true" {
+		t.Errorf("what it says of itself: %s", got)
+	}
+	b.drop("nidek", "another one")
+	if got := peek(); got != "false" {
+		t.Errorf("another file is there: %s", got)
+	}
+	if err := os.Remove(filepath.Join(b.opt.Inbox, "nidek"+extension())); err != nil {
+		t.Fatal(err)
+	}
+	if got := peek(); got != "1.0.0true" {
+		t.Errorf("no file is there: %s", got)
+	}
 	if got := PeekProgram(b.opt.Dir, "other") + strings.Join(Peek(t.TempDir()), " ") + PeekProgram(t.TempDir(), "nidek"); got != "" {
 		t.Errorf("where nothing was taken: %s", got)
 	}
