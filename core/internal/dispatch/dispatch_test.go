@@ -205,7 +205,11 @@ func TestLaneRecoversItsSpeed(t *testing.T) {
 		r := newRig(t, dispatch.Options{Records: 10})
 		defer r.stop()
 		r.put(10)
-		k := newConn(culprit("3", sdk.ClassPermanent))
+		write := culprit("3", sdk.ClassPermanent)
+		k := newConn(func(b batch) (dispatch.Outcome, error) {
+			time.Sleep(time.Millisecond) // the next batch is handed over meanwhile
+			return write(b)
+		})
 		stop := r.deliver(k)
 		time.Sleep(time.Minute)
 		k.mu.Lock()
