@@ -203,15 +203,21 @@ func (p *places) known() []string {
 	return names
 }
 
-// runs is the path of the binary that a host would run now: where the folder is trusted that in the folder, else, and where there is none, the
-// copy that was taken. The error is config.ErrUnchecked where a binary waits for that.
+// runs is the path of the binary that a host would run now: where the folder is trusted, and nobody else can write there, that in the folder;
+// else, and where there is none, the copy that was taken. The error is config.ErrUnchecked where a binary waits for that: it is not started.
 func (p *places) runs(trust, name string) (string, error) {
 	path, err := p.program(name)
+	var loose error
 	if err == nil && trust == pluginstore.Folder {
-		return path, nil
+		if loose = pluginstore.Loose(writers, p.plugins, path); loose == nil {
+			return path, nil
+		}
 	}
 	if taken := pluginstore.PeekProgram(p.pluginStore, name); taken != "" {
 		return taken, nil
+	}
+	if loose != nil {
+		return "", fmt.Errorf("%w: %s: %w", config.ErrUnchecked, name, loose)
 	}
 	if err == nil {
 		return "", fmt.Errorf("%w: %s was not taken into the plugin store yet, which hostd run does where it is trusted", config.ErrUnchecked, name)
@@ -300,15 +306,20 @@ func (d *describer) describe(ctx context.Context, name string) (f described) {
 		return f
 	}
 	f.started = true
-	f.err = supervise.Run(ctx, d.program(name, path),
-		func(_ context.Context, proc *supervise.Process) error {
-			f.manifest = proc.Manifest
-			return nil
-		})
-	if f.err == nil && f.manifest.Name != name {
-		f.err = fmt.Errorf("%s calls itself %q: the binary must have the plugin's own name", filepath.Base(path), f.manifest.Name)
-	}
+	f.manifest, f.err = d.manifestOf(ctx, d.program(name, path))
 	return f
+}
+
+// manifestOf starts a binary for a moment, and gives what it says of itself.
+func (d *describer) manifestOf(ctx context.Context, p supervise.Program) (m sdk.Manifest, err error) {
+	err = supervise.Run(ctx, p, func(_ context.Context, proc *supervise.Process) error {
+		m = proc.Manifest
+		return nil
+	})
+	if err == nil && m.Name != p.Name {
+		err = fmt.Errorf("%s calls itself %q: the binary must have the plugin's own name", filepath.Base(p.Path), m.Name)
+	}
+	return m, err
 }
 
 func (d *describer) program(name, path string) supervise.Program {

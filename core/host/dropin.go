@@ -10,12 +10,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hostd/hostd/config"
 	"github.com/hostd/hostd/core/internal/life"
 	"github.com/hostd/hostd/core/internal/pluginstore"
-	"github.com/hostd/hostd/core/internal/supervise"
 	"github.com/hostd/hostd/core/sdk"
 )
 
@@ -74,9 +74,7 @@ func (h *Host) takeFirst(ctx context.Context, c *config.Config) {
 	bounded, cancel := context.WithTimeout(ctx, startGrace)
 	defer cancel()
 	names = slices.DeleteFunc(names, func(n string) bool { return used[n] == nil && h.dropins.store.Known(n).Current == nil })
-	names = append(names, h.lacks(c)...)
-	slices.Sort(names)
-	h.takeAll(bounded, c, slices.Compact(names))
+	h.takeAll(bounded, c, append(names, h.lacks(c)...))
 	if err := h.fit(c); err != nil { // most of it was checked before the start; of what runs now each device says it, too
 		h.log.Error("configuration does not fit the plugins", "err", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
@@ -92,9 +90,7 @@ func (h *Host) lacks(c *config.Config) []string {
 
 // takeNew takes the plugins that a newer configuration is the first to name.
 func (h *Host) takeNew(ctx context.Context, next *config.Config) {
-	names := h.lacks(next)
-	slices.Sort(names)
-	h.takeAll(ctx, next, slices.Compact(names))
+	h.takeAll(ctx, next, h.lacks(next))
 }
 
 // fit adds enrolled devices to a configuration that was just loaded, and checks its settings against what the store has.
@@ -148,18 +144,19 @@ func (h *Host) manifest(name string) (sdk.Manifest, error) {
 	return sdk.Manifest{}, fmt.Errorf("%w %s in %s", errNoPlugin, name, h.places.plugins)
 }
 
-// takeAll takes binaries, and gives the names of those that run from now on.
-func (h *Host) takeAll(ctx context.Context, c *config.Config, names []string) (taken []string) {
-	if len(names) == 0 {
-		return nil
+// takeAll takes binaries, each once, and says whether one of them runs from now on.
+func (h *Host) takeAll(ctx context.Context, c *config.Config, names []string) (taken bool) {
+	slices.Sort(names)
+	if names = slices.Compact(names); len(names) == 0 {
+		return false
 	}
 	d, err := newDescriber(&h.places, c, h.places.startFolder())
 	if err != nil {
 		h.log.Error("plugins not taken", "err", err)
-		return nil
+		return false
 	}
 	defer func() { _ = d.close() }() // a folder that stays is the system's to empty
-	var mu sync.Mutex
+	var some atomic.Bool
 	d.each(ctx, names, func(ctx context.Context, name string) {
 		done, err := h.dropins.turn(ctx, name)
 		if err != nil {
@@ -167,13 +164,10 @@ func (h *Host) takeAll(ctx context.Context, c *config.Config, names []string) (t
 		}
 		defer done()
 		if h.take(ctx, c, d, name) {
-			mu.Lock()
-			defer mu.Unlock()
-			taken = append(taken, name)
+			some.Store(true)
 		}
 	})
-	slices.Sort(taken)
-	return taken
+	return some.Load()
 }
 
 // turn waits until nobody takes the plugin; done ends the caller's turn.
@@ -225,7 +219,7 @@ func (h *Host) take(ctx context.Context, c *config.Config, d *describer, name st
 		h.dropins.settle(name)
 		return false
 	}
-	m, err := h.ask(ctx, d, name, path)
+	m, err := patiently(ctx, d, name, path)
 	if err == nil {
 		err = h.suits(c, name, m)
 	}
@@ -258,7 +252,7 @@ func (h *Host) wanted(ctx context.Context, c *config.Config, d *describer, name 
 	if err != nil {
 		return true
 	}
-	m, err := h.ask(ctx, d, name, path)
+	m, err := patiently(ctx, d, name, path)
 	if err != nil || enrolls(&m) {
 		return true
 	}
@@ -269,20 +263,13 @@ func (h *Host) wanted(ctx context.Context, c *config.Config, d *describer, name 
 	return false
 }
 
-// ask starts a binary for a moment.
-func (h *Host) ask(ctx context.Context, d *describer, name, path string) (m sdk.Manifest, err error) {
+// patiently asks a binary what it is.
+func patiently(ctx context.Context, d *describer, name, path string) (sdk.Manifest, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	program := d.program(name, path)
 	program.StartTimeout = startTime
-	err = supervise.Run(ctx, program, func(_ context.Context, proc *supervise.Process) error {
-		m = proc.Manifest
-		return nil
-	})
-	if err == nil && m.Name != name {
-		err = fmt.Errorf("%s calls itself %q: the binary must have the plugin's own name", filepath.Base(path), m.Name)
-	}
-	return m, err
+	return d.manifestOf(ctx, program)
 }
 
 // suits says whether the devices and sinks that use the plugin can go on with another version of it. Of a first one the check of the
@@ -395,7 +382,7 @@ func (h *Host) watchPlugins(ctx context.Context) error {
 		for _, name := range slices.Compact(names) {
 			if !h.dropins.isBusy(name) {
 				takers.Go("taker of "+name, func(ctx context.Context) error {
-					h.adopt(ctx, name, len(h.takeAll(ctx, h.now().cfg, []string{name})) > 0)
+					h.adopt(ctx, name, h.takeAll(ctx, h.now().cfg, []string{name}))
 					return nil
 				})
 			}

@@ -78,7 +78,7 @@ const (
 	incomingName = "incoming"
 )
 
-// Open reads the store, deletes what a crash left half taken, and looks whether each copy is what it was. A copy that is not is set
+// Open reads the store, deletes what a crash left half taken, and looks whether each copy that runs is what it was. A copy that is not is set
 // aside and taken from the plugin folder again. An error is one of the folder.
 func Open(o Options) (*Store, error) {
 	s := &Store{opt: o, plugins: map[string]*Plugin{}, looks: map[string]fs.FileInfo{}, waiting: map[string]string{}}
@@ -127,36 +127,34 @@ func (s *Store) load() error {
 	return nil
 }
 
-// verify looks whether the copies are what they were.
+// verify looks whether the copy that runs is what it was, and else goes back to the one before.
 func (s *Store) verify(name string, p *Plugin) {
-	for _, v := range []**Version{&p.Current, &p.Previous} {
-		if *v == nil {
-			continue
-		}
-		if err := s.opt.Trust.holds(name, *v, p.Approved); err != nil {
-			s.opt.Log.Error("a plugin is not trusted any more, and is not run", "plugin", name, "sha256", (*v).SHA256, "err", err)
-			*v, p.Seen = nil, nil
-			continue
-		}
-		sum, err := hashFile(s.binary(name, (*v).SHA256))
-		if err == nil && sum == (*v).SHA256 {
-			continue
-		}
-		s.opt.Log.Error("a plugin's copy is not what was checked, and is not run", "plugin", name, "sha256", (*v).SHA256, "err", err)
-		if err == nil {
-			err = os.Rename(s.path((*v).SHA256), s.path((*v).SHA256+".damaged"))
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			s.opt.Log.Error("damaged copy not set aside", "plugin", name, "err", err)
-		}
-		*v, p.Seen = nil, nil
-	}
-	if p.Current == nil {
-		p.Current, p.Previous = p.Previous, nil
+	for p.Current != nil && !s.sound(name, p.Current, p.Approved) {
+		p.Current, p.Previous, p.Seen = p.Previous, nil, nil
 	}
 	if p.Seen != nil && p.Seen.Untrusted != "" {
 		p.Seen = nil // what is trusted may have changed
 	}
+}
+
+// sound says whether a copy is trusted and what it was. One that is not is set aside.
+func (s *Store) sound(name string, v *Version, approved []string) bool {
+	if err := s.opt.Trust.holds(name, v, approved); err != nil {
+		s.opt.Log.Error("a plugin is not trusted any more, and is not run", "plugin", name, "sha256", v.SHA256, "err", err)
+		return false
+	}
+	sum, err := hashFile(s.binary(name, v.SHA256))
+	if err == nil && sum == v.SHA256 {
+		return true
+	}
+	s.opt.Log.Error("a plugin's copy is not what was checked, and is not run", "plugin", name, "sha256", v.SHA256, "err", err)
+	if err == nil {
+		err = os.Rename(s.path(v.SHA256), s.path(v.SHA256+".damaged"))
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.opt.Log.Error("damaged copy not set aside", "plugin", name, "err", err)
+	}
+	return false
 }
 
 // keep writes what is known; s.mu is held.
@@ -293,7 +291,7 @@ func (s *Store) Idle(name string, l Look, m sdk.Manifest) error {
 // Back makes the version before the one that runs, and refuses those bytes. False: there is none before.
 func (s *Store) Back(name, sum, why string) (back Version, done bool, err error) {
 	err = s.change(name, func(p *Plugin) {
-		if p.Current == nil || p.Previous == nil || p.Current.SHA256 != sum {
+		if p.Current == nil || p.Previous == nil || p.Current.SHA256 != sum || !s.sound(name, p.Previous, p.Approved) {
 			return
 		}
 		p.refuse(sum, why)

@@ -339,6 +339,25 @@ func TestDamagedCopyIsNotRun(t *testing.T) {
 	}
 }
 
+func TestDamagedWayBackIsNotTaken(t *testing.T) {
+	b := newBench(t, Trust{Mode: Folder})
+	b.drop("nidek", "one")
+	old := b.take("1.0.0")
+	b.drop("nidek", "second")
+	look := b.take("2.0.0")
+	path := b.binary("nidek", old.SHA256)
+	if err := errors.Join(os.Chmod(path, 0o700), os.WriteFile(path, []byte("onf"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	b.open()
+	if _, done, err := b.Back("nidek", look.SHA256, "3 crashes"); done || err != nil || b.runs() != "second" {
+		t.Errorf("back to bytes that nobody checked: %t, %v, %s runs", done, err, b.runs())
+	}
+	if _, err := os.Stat(b.path(old.SHA256 + ".damaged")); err != nil {
+		t.Error("the evidence is gone:", err)
+	}
+}
+
 func TestDamagedStateBeginsAnew(t *testing.T) {
 	b := newBench(t, Trust{Mode: Folder})
 	b.drop("nidek", "one")

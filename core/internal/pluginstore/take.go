@@ -203,12 +203,19 @@ func (s *Store) trusts(name, file string, l *Look) error {
 	if s.opt.Trust.Mode != Folder || s.opt.Writers == nil {
 		return s.opt.Trust.holds(name, &Version{SHA256: l.SHA256, Signature: l.Signature}, nil)
 	}
-	for _, path := range []string{s.opt.Inbox, file} {
-		who, err := s.opt.Writers(path)
+	return Loose(s.opt.Writers, s.opt.Inbox, file)
+}
+
+// Loose is an ErrUntrusted where somebody besides its owner and the system may write the plugin folder, or a file in it, by what writers says; or
+// ErrLater.
+func Loose(writers func(path string) ([]string, error), inbox, file string) error {
+	for _, path := range []string{inbox, file} {
+		who, err := writers(path)
 		if err != nil {
 			return later(err)
 		}
 		if len(who) > 0 {
+			name := strings.TrimSuffix(filepath.Base(file), extension())
 			return &untrusted{fmt.Sprintf("%s can be written by %s: take that right away, then hostd plugins approve %s, or use plugins.trust: pinned", path, strings.Join(who, ", "), name)}
 		}
 	}

@@ -105,7 +105,7 @@ func (h *handshake) Read(b []byte) (int, error) {
 	for {
 		n, err := h.ReadCloser.Read(b)
 		if h.over {
-			_, _ = h.rest.Write(b[:n])
+			_, _ = h.rest.Write(b[:n]) // never fails
 			if err != nil {
 				return 0, err
 			}
@@ -113,7 +113,7 @@ func (h *handshake) Read(b []byte) (int, error) {
 		}
 		if at := bytes.IndexByte(b[:n], '\n'); at >= 0 {
 			h.over = true
-			_, _ = h.rest.Write(b[at+1 : n])
+			_, _ = h.rest.Write(b[at+1 : n]) // never fails
 			return at + 1, err
 		}
 		if h.seen += n; h.seen > longestHandshake {
