@@ -50,24 +50,6 @@ func faults(list []finding, probe string) (texts []string) {
 	return texts
 }
 
-// pluginFolder is a folder of the clinic's own with some of the programs.
-func (c *clinic) pluginFolder(names ...string) {
-	c.t.Helper()
-	if err := os.MkdirAll(c.path("bin"), 0o700); err != nil {
-		c.t.Fatal(err)
-	}
-	alsoIn(c.t, c.path("bin"), names...)
-	c.write("hostd.yaml", strings.Replace(c.read("hostd.yaml"), programs(c.t), "bin", 1))
-}
-
-// program is the name of a plugin's file in that folder.
-func program(name string) string {
-	if runtime.GOOS == "windows" {
-		name += ".exe"
-	}
-	return "bin/" + name
-}
-
 // TestDoctor: a machine that is well, before the start and beside the host, and then everything wrong at once: each thing is found by
 // its own probe, with what to do.
 func TestDoctor(t *testing.T) {
@@ -78,7 +60,7 @@ devices:
 sinks:
   - {name: archive, plugin: file, settings: {dir: archive}}
 `)
-	c.pluginFolder("generator", "file")
+	c.inbox()
 	c.doctor(0)
 	c.start()
 	c.until("delivered", func(s status) bool { return sink(s, "archive").Delivered == 20 })
@@ -134,8 +116,8 @@ func (c *clinic) spoil(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		serial = "COM251"
 	}
-	c.pluginFolder("recorder", "folder")
-	builtInto(t, c.path("bin"), "./testdata/plugins/quitter")
+	alsoIn(t, c.path("in"), "recorder", "folder")
+	builtInto(t, c.path("in"), "./testdata/plugins/quitter")
 	c.write("pin", "swordfish")
 	c.write("hostd.yaml", strings.Replace(c.read("hostd.yaml"), "\nsinks:\n", `
   - {name: exits, plugin: quitter}
@@ -144,9 +126,9 @@ func (c *clinic) spoil(t *testing.T) {
 sinks:
   - {name: odd, plugin: nowhere}
 `, 1)+"colour: red\n")
-	whole := c.read(program("generator"))
-	c.write(program("folder"), whole[:len(whole)/2])
-	c.write(program("generator"), otherMachine(t, whole))
+	whole := c.read("in/" + exe("generator"))
+	c.write("in/"+exe("folder"), whole[:len(whole)/2])
+	c.write("in/"+exe("generator"), otherMachine(t, whole))
 	c.write("data/hostd.db", strings.Repeat("noise", 99))
 	for _, name := range []string{"data/hostd.db-wal", "data/hostd.db-shm"} {
 		if err := os.Remove(c.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
-// inbox gives the clinic a plugin folder of its own, with generator, folder, file and these of testdata.
+// inbox gives the clinic a plugin folder of its own, with generator, file and these of testdata.
 func (c *clinic) inbox(testdata ...string) {
 	c.t.Helper()
 	if err := os.MkdirAll(c.path("in"), 0o700); err != nil {
@@ -40,10 +39,7 @@ func (c *clinic) ticking(dir, version, behaviour string) {
 // drop moves a plugin into the plugin folder, as a copy that another program has finished.
 func (c *clinic) drop(dir, name string) {
 	c.t.Helper()
-	if runtime.GOOS == "windows" {
-		name += ".exe"
-	}
-	if err := os.Rename(c.path(dir+"/"+name), c.path("in/"+name)); err != nil {
+	if err := os.Rename(c.path(dir+"/"+exe(name)), c.path("in/"+exe(name))); err != nil {
 		c.t.Fatal(err)
 	}
 }
@@ -171,12 +167,8 @@ func TestVanishedAndRemovedPlugin(t *testing.T) {
 	c.ticking("in", "1.0.0", "")
 	c.start()
 	c.until("it runs", func(s status) bool { return device(s, "ticking").Records > 0 })
-	name := "ticking"
-	if runtime.GOOS == "windows" {
-		name += ".exe"
-	}
-	for _, f := range []string{name, strings.Replace(name, "ticking", "file", 1)} {
-		if err := os.Remove(c.path("in/" + f)); err != nil {
+	for _, name := range []string{"ticking", "file"} {
+		if err := os.Remove(c.path("in/" + exe(name))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -227,10 +219,7 @@ func TestPinnedPlugins(t *testing.T) {
 
 func hashOf(t *testing.T, dir, name string) string {
 	t.Helper()
-	if runtime.GOOS == "windows" {
-		name += ".exe"
-	}
-	b, err := os.ReadFile(filepath.Join(dir, name))
+	b, err := os.ReadFile(filepath.Join(dir, exe(name)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,12 +45,7 @@ func programs(t *testing.T) string {
 		if binaries.err != nil {
 			return
 		}
-		cmd := exec.Command("go", "build", "-buildvcs=false", "-o", binaries.dir+string(filepath.Separator),
-			".", "../../plugins/devices/...", "../../plugins/sinks/...", "./testdata/plugins/picky", "./testdata/plugins/recorder")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			binaries.err = fmt.Errorf("build: %w\n%s", err, out)
-		}
+		binaries.err = build(binaries.dir, ".", "../../plugins/devices/...", "../../plugins/sinks/...", "./testdata/plugins/picky", "./testdata/plugins/recorder")
 	})
 	if binaries.err != nil {
 		t.Fatal(binaries.err)
@@ -58,13 +53,21 @@ func programs(t *testing.T) string {
 	return binaries.dir
 }
 
-// builtInto builds packages into a folder of the test's own, for this platform and with these flags besides.
-func builtInto(t *testing.T, dir string, args ...string) {
-	t.Helper()
+// build builds packages into a folder, for this platform.
+func build(dir string, args ...string) error {
 	cmd := exec.Command("go", append([]string{"build", "-buildvcs=false", "-o", dir + string(filepath.Separator)}, args...)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+		return fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// builtInto builds packages into a folder of the test's own.
+func builtInto(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	if err := build(dir, args...); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -72,12 +75,9 @@ func builtInto(t *testing.T, dir string, args ...string) {
 func alsoIn(t *testing.T, dir string, names ...string) {
 	t.Helper()
 	for _, name := range names {
-		if runtime.GOOS == "windows" {
-			name += ".exe"
-		}
-		b, err := os.ReadFile(filepath.Join(programs(t), name))
+		b, err := os.ReadFile(filepath.Join(programs(t), exe(name)))
 		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, name), b, 0o700)
+			err = os.WriteFile(filepath.Join(dir, exe(name)), b, 0o700)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -85,12 +85,14 @@ func alsoIn(t *testing.T, dir string, names ...string) {
 	}
 }
 
-func hostdPath(t *testing.T) string {
-	path := filepath.Join(programs(t), "hostd")
+func hostdPath(t *testing.T) string { return filepath.Join(programs(t), exe("hostd")) }
+
+// exe is the name of a program's file.
+func exe(name string) string {
 	if runtime.GOOS == "windows" {
-		path += ".exe"
+		name += ".exe"
 	}
-	return path
+	return name
 }
 
 // clinic is one data folder with its configuration, and the host that may be running on it.

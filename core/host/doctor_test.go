@@ -261,19 +261,7 @@ func TestExamineLooksAtTheClock(t *testing.T) {
 func TestExamineAsksTheRunningHost(t *testing.T) {
 	cfg := patient(t)
 	device(cfg, "nobody", "listen", "127.0.0.1:1")
-	h := New(Options{Config: cfg, Version: "9.9.9", Started: time.Now(), Stop: func() {}, Stopping: func() {}})
-	if err := h.Open(t.Context()); err != nil {
-		t.Fatal(errors.Join(err, h.Close()))
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- h.Run(ctx, func() {}) }()
-	defer func() {
-		cancel()
-		if err := errors.Join(<-ended, h.Close()); err != nil {
-			t.Error(err)
-		}
-	}()
+	h := runs(t, cfg)
 	<-h.now().devices[0].tried()
 	as := *cfg
 	as.Admin.Listen = h.Addr()

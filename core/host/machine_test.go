@@ -2,7 +2,6 @@ package host
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io/fs"
 	"net"
@@ -216,26 +215,30 @@ func takenPort(t *testing.T) string {
 	return l.Addr().String()
 }
 
+// runs runs a host until the test ends.
+func runs(t *testing.T, c *config.Config) *Host {
+	t.Helper()
+	h := New(Options{Config: c, Version: "9.9.9", Started: time.Now(), Stop: func() {}, Stopping: func() {}})
+	if err := h.Open(t.Context()); err != nil {
+		t.Fatal(errors.Join(err, h.Close()))
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- h.Run(t.Context(), func() {}) }()
+	t.Cleanup(func() { // behind the end of t.Context
+		if err := errors.Join(<-ended, h.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
 // A host that runs with the same data folder is no fault, and its port is not; another program's on the port is, and so is that
 // of a host with another data folder.
 func TestCheckBesideARunningHost(t *testing.T) {
 	cfg, other := machine(t), machine(t)
 	hosts := map[*config.Config]*Host{}
 	for _, c := range []*config.Config{cfg, other} {
-		h := New(Options{Config: c, Started: time.Now(), Stop: func() {}, Stopping: func() {}})
-		if err := h.Open(t.Context()); err != nil {
-			t.Fatal(errors.Join(err, h.Close()))
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan error, 1)
-		go func() { ended <- h.Run(ctx, func() {}) }()
-		defer func() {
-			cancel()
-			if err := errors.Join(<-ended, h.Close()); err != nil {
-				t.Error(err)
-			}
-		}()
-		hosts[c] = h
+		hosts[c] = runs(t, c)
 	}
 	for name, c := range map[string]struct {
 		listen string

@@ -31,20 +31,20 @@ func benchFlood(b *testing.B, rate int) {
 	}
 	slices.Sort(alone)
 	slices.Sort(beside)
-	reportRatios(b, alone, beside)
+	reportRatios(b, "ms", beside, "alone-ms", alone)
 	b.Logf("load %s", loadavg(b))
 }
 
-// reportRatios compares sorted times with those of the reference.
-func reportRatios(b *testing.B, reference, times []time.Duration) {
+// reportRatios compares sorted times with sorted ones of a reference, whose metrics have these names behind that of the quantile.
+func reportRatios(b *testing.B, name string, times []time.Duration, other string, reference []time.Duration) {
 	b.Helper()
 	for _, q := range []struct {
 		name string
 		part float64
 	}{{"p50", 0.5}, {"p99", 0.99}} {
-		r, t := quantile(reference, q.part), quantile(times, q.part)
-		b.ReportMetric(millis(r), q.name+"-alone-ms")
-		b.ReportMetric(millis(t), q.name+"-ms")
+		t, r := quantile(times, q.part), quantile(reference, q.part)
+		b.ReportMetric(millis(t), q.name+"-"+name)
+		b.ReportMetric(millis(r), q.name+"-"+other)
 		b.ReportMetric(float64(t)/float64(r), q.name+"-ratio")
 	}
 	b.ReportMetric(0, "ns/op")

@@ -30,17 +30,8 @@ func BenchmarkAckLatency(b *testing.B) {
 		disk = append(disk, syncs(b, parent, *pings)...)
 		slices.Sort(disk)
 		slices.Sort(acks)
-		for _, q := range []struct {
-			name string
-			part float64
-		}{{"p50", 0.5}, {"p99", 0.99}} {
-			a, d := quantile(acks, q.part), quantile(disk, q.part)
-			b.ReportMetric(millis(a), q.name+"-ack-ms")
-			b.ReportMetric(millis(d), q.name+"-fdatasync-ms")
-			b.ReportMetric(float64(a)/float64(d), q.name+"-ratio")
-		}
+		reportRatios(b, "ack-ms", acks, "fdatasync-ms", disk)
 	}
-	b.ReportMetric(0, "ns/op")
 	b.Logf("load %s", loadavg(b))
 }
 
