@@ -90,6 +90,13 @@ var table = []line{
 		owns: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", xsys},
 	},
 
+	// The authors' tools: a program of its own, so that the service carries neither the suite nor the SDK's source.
+	{
+		pkg: "cmd/hostd-kit", may: []string{"core/sdk", "core/sdk/sdktest", "core/internal/kit/..."}, inTests: core, command: true,
+		owns: []string{"github.com/spf13/cobra", "github.com/spf13/pflag"},
+	},
+	{pkg: "core/internal/kit/*", may: []string{"core/sdk", "core/sdk/exam", "core/sdk/sdktest", "core/internal/life", "core/internal/wire", "core/internal/supervise"}, inTests: core, owns: []string{hclog}},
+
 	{pkg: "plugins/devices/folder", may: contract, inTests: []string{"core/sdk/sdktest"}, owns: []string{"github.com/fsnotify/fsnotify"}},
 	{pkg: "plugins/devices/*", may: contract, inTests: []string{"core/sdk/sdktest"}},
 	{pkg: "plugins/sinks/*", may: contract, inTests: []string{"core/sdk/sdktest"}},

@@ -13,6 +13,8 @@ import (
 func (c *cli) pluginsCommand() *cobra.Command {
 	cmd := group(&cobra.Command{Use: "plugins", Short: "what lies in the plugin folder"})
 	cmd.AddCommand(c.pluginsListCommand(), c.pluginsDescribeCommand(), c.pluginsApproveCommand(),
+		c.kitCommand("test", "hold a plugin's binary against the contract, in whatever language it was written", "plugins", "test"),
+		c.kitCommand("try", "run one plugin alone, and see what it does", "plugins", "try"),
 		c.nameCommand("remove", "stop a plugin's devices and sinks; what waits for them is kept, and approve brings it back", "%s is removed; its file may stay in the plugin folder\n", host.RemovePlugin))
 	return cmd
 }
