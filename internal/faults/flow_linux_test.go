@@ -91,7 +91,14 @@ func (c *clinic) setAside() string {
 		b, err := os.ReadFile(path)
 		fmt.Fprintln(&text, filepath.Base(path), string(b), err)
 		raw, err := os.ReadFile(strings.TrimSuffix(path, ".txt") + ".bin")
-		fmt.Fprintf(&text, "%d bytes %v, from %x\n", len(raw), err, raw[:min(len(raw), 64)])
+		fmt.Fprintf(&text, "%d bytes %v, from %x\n", len(raw), err, raw[:min(len(raw), 1024)])
+	}
+	said, err := os.ReadFile(c.path("log/hostd.log"))
+	fmt.Fprintln(&text, "what the host said of its segments:", err)
+	for line := range strings.Lines(string(said)) {
+		if strings.Contains(line, "msg=ready") || strings.Contains(line, "component=spool") {
+			text.WriteString(line)
+		}
 	}
 	return text.String()
 }

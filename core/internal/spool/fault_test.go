@@ -481,3 +481,49 @@ func TestDamagedLastRecordLeavesNoBacklog(t *testing.T) {
 		})
 	}
 }
+
+// TestShortReadLosesNothing has a system that for a moment does not know the end of a file that was synced.
+func TestShortReadLosesNothing(t *testing.T) {
+	for _, times := range []int{1, maxFails - 1, maxFails} {
+		t.Run(fmt.Sprint(times, " times"), func(t *testing.T) {
+			d := newMemDisk()
+			s := start(t, "data/spool", Options{disk: d.disk()})
+			id := s.sink(t, "emr")
+			for n := range 2 {
+				if err := s.put(batch("ark-1", SinkSet(0).With(id), fmt.Sprint("record ", n))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r, err := s.Reader(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			var file *memFile
+			for _, f := range d.names {
+				if bytes.Contains(f.data, []byte("record 1")) {
+					file = f
+				}
+			}
+			whole := file.data
+			file.data = whole[:bytes.Index(whole, []byte("record 0"))-headerSize]
+			for range times {
+				if l, err := r.TryNext(10, 1<<20); l != nil || !errors.Is(err, ErrDisk) {
+					t.Fatalf("a file without its end gives %v, %v", l, err)
+				}
+			}
+			if times < maxFails {
+				file.data = whole
+			}
+			l, err := r.TryNext(10, 1<<20)
+			switch gone := s.Stats().Quarantined; {
+			case err != nil:
+				t.Fatal(err)
+			case times < maxFails && (l == nil || len(l.Records) != 2 || gone != 0):
+				t.Fatalf("when its end is there again, it gives %v, and %d ranges were set aside", l, gone)
+			case times == maxFails && (l != nil || gone != 1):
+				t.Fatalf("a file whose end stays away gives %v, and %d ranges were set aside", l, gone)
+			}
+		})
+	}
+}

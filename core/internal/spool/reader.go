@@ -298,7 +298,7 @@ func (r *Reader) jump(seg *segment, off int64) error {
 			return fmt.Errorf("open segment: %w: %w", ErrDisk, err)
 		}
 		r.src, r.seg = src, seg
-		r.scan = scanner{src: src, salt: seg.salt, master: r.s.opt.Key, aead: seg.aead, late: r.want == nil, buf: r.scan.buf[:0], plain: r.scan.plain, bound: r.scan.bound}
+		r.scan = scanner{src: src, salt: seg.salt, master: r.s.opt.Key, aead: seg.aead, synced: true, late: r.want == nil, buf: r.scan.buf[:0], plain: r.scan.plain, bound: r.scan.bound}
 		r.scan.bad = func(b span) { r.s.bad.take(src, seg.name, b) }
 	}
 	r.scan.at(off, r.s.end(seg))

@@ -44,6 +44,7 @@ type scanner struct {
 
 	stubborn bool // what cannot be read at the maxFails-th try counts as damaged, block by block
 	unread   bool // something counted so
+	synced   bool // all bytes up to end were on the disk once: those that a file does not have are asked for again
 
 	master []byte      // key of sealed files; nil: there is none
 	aead   cipher.AEAD // of this file, once its key frame was met
@@ -188,7 +189,7 @@ func (c *scanner) resync(from int64) (int64, error) {
 	return c.end, nil
 }
 
-// window returns the n bytes at off, which lie before end. Bytes that the file does not have read as zeros.
+// window returns the n bytes at off, which lie before end. Bytes that the file does not have read as zeros, unless they are synced.
 func (c *scanner) window(off, n int64) ([]byte, error) {
 	at := off - c.base
 	if at >= 0 && at+n <= int64(len(c.buf)) {
@@ -214,9 +215,9 @@ func (c *scanner) window(off, n int64) ([]byte, error) {
 
 // read fills p from off.
 func (c *scanner) read(p []byte, off int64) error {
-	m, err := c.src.ReadAt(p, off)
+	m, err := c.readAt(p, off)
 	for try := 1; c.stubborn && try < maxFails && failed(err); try++ {
-		m, err = c.src.ReadAt(p, off)
+		m, err = c.readAt(p, off)
 	}
 	switch {
 	case !failed(err):
@@ -235,6 +236,15 @@ func (c *scanner) read(p []byte, off int64) error {
 		}
 	}
 	return nil
+}
+
+// readAt is the file's; of synced bytes the end of the file is an error, which may pass.
+func (c *scanner) readAt(p []byte, off int64) (int, error) {
+	m, err := c.src.ReadAt(p, off)
+	if c.synced && m < len(p) && !failed(err) {
+		err = io.ErrUnexpectedEOF
+	}
+	return m, err
 }
 
 func failed(err error) bool { return err != nil && !errors.Is(err, io.EOF) }
