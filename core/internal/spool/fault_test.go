@@ -527,3 +527,50 @@ func TestShortReadLosesNothing(t *testing.T) {
 		})
 	}
 }
+
+// TestWrongReadLosesNothing lets a reading give other bytes than the disk has, each one in turn; what is wrong twice is damage.
+func TestWrongReadLosesNothing(t *testing.T) {
+	for _, key := range [][]byte{nil, bytes.Repeat([]byte{7}, 32)} {
+		t.Run(fmt.Sprint("sealed ", key != nil), func(t *testing.T) {
+			d := newMemDisk()
+			s := start(t, "data/spool", Options{disk: d.disk(), Seal: key != nil, Key: key})
+			id := s.sink(t, "emr")
+			for n := range 3 {
+				if err := s.put(batch("ark-1", SinkSet(0).With(id), fmt.Sprint("record ", n))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			read := func() int {
+				r, err := s.Reader(id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer r.Close()
+				l, err := r.TryNext(10, 1<<20)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if l == nil {
+					return 0
+				}
+				return len(l.Records)
+			}
+			for at := range s.Stats().Bytes {
+				wrong := true
+				d.read = func(p []byte) {
+					if wrong && at < int64(len(p)) {
+						p[at] ^= 1
+						wrong = false
+					}
+				}
+				if n, gone := read(), s.Stats().Quarantined; n != 3 || gone != 0 {
+					t.Fatalf("byte %d was wrong once: %d of 3 records, %d ranges set aside", at, n, gone)
+				}
+			}
+			d.read = func(p []byte) { clear(p) }
+			if n, gone := read(), s.Stats().Quarantined; n != 0 || gone != 1 {
+				t.Fatalf("zeros each time: %d records, %d ranges set aside", n, gone)
+			}
+		})
+	}
+}

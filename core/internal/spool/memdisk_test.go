@@ -31,6 +31,7 @@ type memDisk struct {
 	fail func(n int, op string) error // called with mu held before operation n
 	lie  bool                         // Sync does nothing and says that all is well
 	deaf bool                         // so does the Sync of folders
+	read func(p []byte)               // called with mu held with what was read
 }
 
 // entries says when a directory entry is safe.
@@ -166,6 +167,9 @@ func (h memHandle) ReadAt(p []byte, off int64) (int, error) {
 		return 0, io.EOF
 	}
 	n := copy(p, h.f.data[off:])
+	if h.d.read != nil {
+		h.d.read(p[:n])
+	}
 	if n < len(p) {
 		return n, io.EOF
 	}

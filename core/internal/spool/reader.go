@@ -213,11 +213,25 @@ func (r *Reader) fill(l *Lease, maxRecords, maxBytes int) error {
 			if l.buf, good = r.scan.open(l.buf, &f); good {
 				l.add(&f, r.device(f.num))
 				r.given = f.seq
+			} else if r.scan.off == f.off {
+				continue
 			}
+			r.doubted(&f, good)
 		}
 		r.after = f.seq
 	}
 	return nil
+}
+
+// doubted tells of a record that was read wrong at the first look.
+func (r *Reader) doubted(f *frame, good bool) {
+	if r.scan.doubted != f.off {
+		return
+	}
+	r.scan.doubted = -1
+	if good {
+		r.s.log.Warn("segment read differently at the second look", "segment", r.seg.name, "offset", f.off)
+	}
 }
 
 func (r *Reader) wants(f *frame) bool {
@@ -298,7 +312,7 @@ func (r *Reader) jump(seg *segment, off int64) error {
 			return fmt.Errorf("open segment: %w: %w", ErrDisk, err)
 		}
 		r.src, r.seg = src, seg
-		r.scan = scanner{src: src, salt: seg.salt, master: r.s.opt.Key, aead: seg.aead, synced: true, late: r.want == nil, buf: r.scan.buf[:0], plain: r.scan.plain, bound: r.scan.bound}
+		r.scan = scanner{src: src, salt: seg.salt, master: r.s.opt.Key, aead: seg.aead, synced: true, doubted: -1, late: r.want == nil, buf: r.scan.buf[:0], plain: r.scan.plain, bound: r.scan.bound}
 		r.scan.bad = func(b span) { r.s.bad.take(src, seg.name, b) }
 	}
 	r.scan.at(off, r.s.end(seg))

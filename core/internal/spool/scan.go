@@ -42,9 +42,10 @@ type scanner struct {
 	bad   func(span)
 	short bool // a frame was met that the end of the file cuts off
 
-	stubborn bool // what cannot be read at the maxFails-th try counts as damaged, block by block
-	unread   bool // something counted so
-	synced   bool // all bytes up to end were on the disk once: those that a file does not have are asked for again
+	stubborn bool  // what cannot be read at the maxFails-th try counts as damaged, block by block
+	unread   bool  // something counted so
+	synced   bool  // all bytes up to end were on the disk once: what is missing or no frame is asked for again
+	doubted  int64 // the place that is read for the second time, or -1
 
 	master []byte      // key of sealed files; nil: there is none
 	aead   cipher.AEAD // of this file, once its key frame was met
@@ -65,6 +66,9 @@ func (c *scanner) next() (frame, bool, error) {
 			return frame{}, false, err
 		}
 		if !ok {
+			if c.lookAgain(c.off) {
+				continue
+			}
 			if err := c.skip(); err != nil {
 				return frame{}, false, err
 			}
@@ -87,9 +91,20 @@ func (c *scanner) next() (frame, bool, error) {
 		if good {
 			return f, true, nil
 		}
-		c.report(f.off, c.off)
+		if !c.lookAgain(f.off) {
+			c.report(f.off, c.off)
+		}
 	}
 	return frame{}, false, nil
+}
+
+// lookAgain goes back to a place in synced bytes that holds no good frame, once: what was read may be wrong, and not the disk.
+func (c *scanner) lookAgain(off int64) bool {
+	if !c.synced || c.doubted == off {
+		return false
+	}
+	c.doubted, c.off, c.buf = off, off, c.buf[:0]
+	return true
 }
 
 // unseals says whether the payload is to be made plain here.
@@ -113,13 +128,14 @@ func (c *scanner) unlock(f *frame) (good bool, err error) {
 	return good, nil
 }
 
-// open appends the plain payload of a record that next gave to dst; false means that it is damaged, which is reported.
+// open appends the plain payload of a record that next gave to dst; false means that it is damaged, which is reported, or that
+// next gives it once more.
 func (c *scanner) open(dst []byte, f *frame) ([]byte, bool) {
 	if !c.late || f.flags&flagSealed == 0 {
 		return append(dst, f.payload...), true
 	}
 	dst, good := c.unseal(dst, f)
-	if !good {
+	if !good && !c.lookAgain(f.off) {
 		c.report(f.off, f.off+int64(len(f.raw)))
 	}
 	return dst, good
