@@ -42,7 +42,7 @@ func Device(d sdk.Device, m sdk.Manifest, modes ...Mode) {
 	runMode(&m, modes)
 	m.Role = sdk.RoleDevice
 	out := start(&m, d)
-	h := &deviceHandler{device: d, window: max(m.Window, 1), polled: m.Polled, log: out}
+	h := &deviceHandler{device: d, window: max(m.Window, 1), polled: m.Polled, wire: m.Wire, log: out}
 	serve(m, func(_ *plugin.GRPCBroker, s *grpc.Server) { wire.RegisterDevice(s, m, h) }, h.Close)
 }
 
@@ -64,7 +64,7 @@ func start(m *sdk.Manifest, settings any) *logOutput {
 		fmt.Fprintf(os.Stderr, "%s %s is a plugin of hostd, which starts it by itself: put it into the plugin folder and name it in the configuration.\n", m.Name, m.Version)
 		os.Exit(1)
 	}
-	list, err := sdk.Describe(settings)
+	list, err := describe(m, settings)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: describe settings: %v\n", m.Name, err)
 		os.Exit(1)
