@@ -88,7 +88,7 @@ var table = []line{
 
 	{pkg: "core/host", may: []string{"core/sdk", "core/sdk/exam", "core/sdk/capture", "core/sdk/sim", "config", "core/internal/*"}},
 	{
-		pkg: "cmd/hostd", may: []string{"core/sdk", "config", "config/dpapi", "core/host"}, inTests: core, command: true,
+		pkg: "cmd/hostd", may: []string{"core/sdk", "core/sdk/capture", "core/sdk/sim", "config", "config/dpapi", "core/host"}, inTests: core, command: true,
 		owns: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", xsys},
 	},
 
