@@ -160,9 +160,8 @@ func (c *cli) captureReplayCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer end()
 			n, err := host.ReplayCapture(cmd.Context(), args[0], connection, o, open)
-			if err != nil {
+			if err = errors.Join(err, end()); err != nil {
 				return err
 			}
 			return c.answer(map[string]int{"connections": n}, fmt.Sprintf("%d connections were played\n", n))
@@ -179,25 +178,25 @@ func (c *cli) captureReplayCommand() *cobra.Command {
 }
 
 // lines says how a line to the driver is opened, and how what is open besides ends.
-func (c *cli) lines(to string) (open func(context.Context) (sim.Conn, error), end func(), err error) {
+func (c *cli) lines(to string) (open func(context.Context) (sim.Conn, error), end func() error, err error) {
 	kind, addr, _ := strings.Cut(to, ":")
 	switch {
 	case kind == "tcp" && addr != "":
-		return func(ctx context.Context) (sim.Conn, error) { return sim.Dial(ctx, addr) }, func() {}, nil
+		return func(ctx context.Context) (sim.Conn, error) { return sim.Dial(ctx, addr) }, func() error { return nil }, nil
 	case kind == "listen" && addr != "":
 		ln, err := sim.Listen(addr)
 		if err != nil {
 			return nil, nil, host.Environment(err)
 		}
-		fmt.Fprintf(c.errs, "hostd: waits for the driver on %s\n", ln.Addr())
-		return ln.Accept, func() { ln.Close() }, nil
+		_, err = fmt.Fprintf(c.errs, "hostd: waits for the driver on %s\n", ln.Addr())
+		return ln.Accept, ln.Close, err
 	case to == "pty":
 		pty, err := sim.OpenPTY()
 		if err != nil {
 			return nil, nil, host.Environment(err)
 		}
-		fmt.Fprintf(c.errs, "hostd: the driver's port is %s\n", pty.Path())
-		return func(context.Context) (sim.Conn, error) { return keptOpen{pty}, nil }, func() { pty.Close() }, nil
+		_, err = fmt.Fprintf(c.errs, "hostd: the driver's port is %s\n", pty.Path())
+		return func(context.Context) (sim.Conn, error) { return keptOpen{pty}, nil }, pty.Close, err
 	}
 	return nil, nil, usage{fmt.Errorf("--to %q: write tcp:HOST:PORT, listen:ADDR or pty", to)}
 }
