@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/hostd/hostd/core/internal/life"
 	"github.com/hostd/hostd/core/sdk"
@@ -26,12 +27,16 @@ type Mode struct {
 const simulate = "simulate"
 
 // Simulate makes the binary its own instrument: `NAME simulate ARGS` calls run with the arguments behind the word, the
-// standard input and the standard output. The first SIGINT or SIGTERM ends ctx, the second one the process. What in
-// says, and whether its end ends the instrument, is run's to decide. The process ends with 0 where run returns nil or
-// flag.ErrHelp, or ctx has ended; with 2 for an error of Usage, and with 1 for any other, which is printed.
+// standard input and the standard output. The first SIGINT or SIGTERM ends ctx, one that comes a second later the
+// process. What in says, and whether its end ends the instrument, is run's to decide. The process ends with 0 where run
+// returns nil or flag.ErrHelp, or ctx has ended; with 2 for an error of Usage, and with 1 for any other, which is printed.
 func Simulate(run func(ctx context.Context, args []string, in io.Reader, out io.Writer) error) Mode {
 	return Mode{word: simulate, run: run}
 }
+
+// sameSignal is how long after the first signal another one is the same Ctrl-C: a terminal sends it to hostd and to the
+// process that it runs, and hostd hands it on.
+const sameSignal = time.Second
 
 // usage is a command line that cannot be understood.
 type usage struct{ error }
@@ -81,11 +86,12 @@ func runMode(m *sdk.Manifest, modes []Mode) {
 	}
 }
 
-// code runs the mode and says with what the process ends. Stop gives the signals back as soon as the first one came.
+// code runs the mode and says with what the process ends. Stop gives the signals back after the first one.
 func (m *Mode) code(ctx context.Context, stop func(), name string) int {
 	signals := life.NewGroup(ctx)
 	signals.Go("signals", func(ctx context.Context) error {
 		<-ctx.Done()
+		<-time.After(sameSignal)
 		stop()
 		return nil
 	})
