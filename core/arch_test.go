@@ -45,11 +45,13 @@ var table = []line{
 
 	{pkg: "core/sdk"},
 	{pkg: "core/sdk/exam", may: []string{"core/sdk"}},
+	{pkg: "core/sdk/capture", inTests: []string{"core/protocols/examtest"}}, // what passed over a line: serve writes it, sim plays it, the host shows it
 	{
-		pkg: "core/sdk/serve", may: []string{"core/sdk", "core/sdk/exam", "core/internal/wire", "core/internal/life"},
+		pkg: "core/sdk/serve", may: []string{"core/sdk", "core/sdk/exam", "core/sdk/capture", "core/internal/wire", "core/internal/life"},
 		inTests: core, owns: []string{goPlugin, grpc, hclog, xsys},
 	},
-	{pkg: "core/sdk/sim", may: []string{"core/sdk", "core/sdk/exam"}},
+	// life: the end of a context ends a step that waits; x/sys: a pty stands for a serial line.
+	{pkg: "core/sdk/sim", may: []string{"core/sdk", "core/sdk/exam", "core/sdk/capture", "core/internal/life"}, owns: []string{xsys}},
 	{ // supervise and hclog: the suite starts plugins as the host does
 		pkg: "core/sdk/sdktest", may: []string{"core/sdk", "core/sdk/exam", "core/internal/wire", "core/internal/life", "core/internal/supervise"},
 		inTests: core, owns: []string{hclog},
@@ -84,9 +86,9 @@ var table = []line{
 	// A protocol rests on the dialect below it: joia and nidek on xmlexam, that on textenc.
 	{pkg: "core/protocols/*", may: []string{"core/sdk", "core/sdk/exam", "core/protocols/*"}, owns: []string{"golang.org/x/text"}},
 
-	{pkg: "core/host", may: []string{"core/sdk", "core/sdk/exam", "config", "core/internal/*"}},
+	{pkg: "core/host", may: []string{"core/sdk", "core/sdk/exam", "core/sdk/capture", "core/sdk/sim", "config", "core/internal/*"}},
 	{
-		pkg: "cmd/hostd", may: []string{"core/sdk", "config", "config/dpapi", "core/host"}, inTests: core, command: true,
+		pkg: "cmd/hostd", may: []string{"core/sdk", "core/sdk/capture", "core/sdk/sim", "config", "config/dpapi", "core/host"}, inTests: core, command: true,
 		owns: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", xsys},
 	},
 
@@ -118,7 +120,7 @@ var table = []line{
 }
 
 // contract is what a plugin sees of us.
-var contract = []string{"core/sdk", "core/sdk/exam", "core/sdk/serve", "core/sdk/sim", "core/protocols/..."}
+var contract = []string{"core/sdk", "core/sdk/exam", "core/sdk/serve", "core/sdk/sim", "core/sdk/capture", "core/protocols/..."}
 
 // stage is what every stage may import, and what this one may besides.
 func stage(more ...string) []string {

@@ -45,7 +45,7 @@ func programs(t *testing.T) string {
 		if binaries.err != nil {
 			return
 		}
-		binaries.err = build(binaries.dir, ".", "../../plugins/devices/...", "../../plugins/sinks/...", "./testdata/plugins/picky", "./testdata/plugins/recorder")
+		binaries.err = build(binaries.dir, ".", "../../plugins/devices/...", "../../plugins/sinks/...", "./testdata/plugins/picky", "./testdata/plugins/recorder", "./testdata/plugins/teller")
 	})
 	if binaries.err != nil {
 		t.Fatal(binaries.err)

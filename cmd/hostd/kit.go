@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -34,19 +33,26 @@ func (c *cli) runBeside(cmd *cobra.Command, name string, args []string) error {
 	if err != nil {
 		return err
 	}
+	file := name
 	if runtime.GOOS == "windows" {
-		name += ".exe"
+		file += ".exe"
 	}
-	program := exec.CommandContext(cmd.Context(), filepath.Join(filepath.Dir(self), name), args...) //nolint:gosec // it lies beside hostd
+	err = c.runProgram(cmd, filepath.Join(filepath.Dir(self), file), args)
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s is not beside hostd: build it with go build -o DIR ./cmd/..., or copy it from the release", name)
+	}
+	return err
+}
+
+// runProgram runs a program on this terminal, and ends as it ends.
+func (c *cli) runProgram(cmd *cobra.Command, path string, args []string) error {
+	program := exec.CommandContext(cmd.Context(), path, args...) //nolint:gosec // the operator named it, or it lies beside hostd
 	program.Stdin, program.Stdout, program.Stderr = os.Stdin, c.out, c.errs
 	program.Cancel = func() error { return program.Process.Signal(os.Interrupt) }
-	err = program.Run()
+	err := program.Run()
 	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit):
+	if errors.As(err, &exit) {
 		return said{ended{error: err, code: exit.ExitCode()}}
-	case errors.Is(err, os.ErrNotExist):
-		return fmt.Errorf("%s is not beside hostd: build it with go build -o DIR ./cmd/..., or copy it from the release", strings.TrimSuffix(name, ".exe"))
 	}
 	return err
 }

@@ -104,7 +104,7 @@ func (c *cli) root() *cobra.Command {
 	flags.BoolVar(&c.json, "json", false, "answer in JSON")
 	root.AddCommand(c.runCommand(), c.checkCommand(), c.statusCommand(), c.examsCommand(), c.findCommand(), c.deadCommand(), c.replayCommand(),
 		c.spoolCommand(), c.namesCommand("devices", c.nameCommand("reset", "let it begin anew: what it sent is the same record when it comes again",
-			"%s begins anew\n", host.Reset), c.renameCommand()), c.namesCommand("sinks"), c.pluginsCommand(), c.kitCommand("new", "begin a device or sink plugin: a module that builds, with its test", "new"), c.reloadCommand(), c.doctorCommand(), c.versionCommand())
+			"%s begins anew\n", host.Reset), c.renameCommand()), c.namesCommand("sinks"), c.pluginsCommand(), c.kitCommand("new", "begin a device or sink plugin: a module that builds, with its test", "new"), c.simulateCommand(), c.captureCommand(), c.reloadCommand(), c.doctorCommand(), c.versionCommand())
 	return root
 }
 

@@ -57,6 +57,9 @@ type Env struct {
 	Log *slog.Logger
 	// Wake makes a polled device due now: a file-system event, a button. It never blocks.
 	Wake func()
+	// Wire gives a connection as the driver is to use it, under a name of the line ("port"): conn itself, or while the
+	// setting capture is on one that keeps what passes, see Manifest.Wire. Deadlines are set on conn itself.
+	Wire func(name string, conn io.ReadWriteCloser) io.ReadWriteCloser
 	// Go starts f in a goroutine that serve cancels and joins at Close; an error other than ctx's reopens the device.
 	Go func(f func(ctx context.Context) error)
 }

@@ -13,6 +13,7 @@ type Manifest struct {
 	Every      string    `json:"every,omitempty"`       // polled device: the interval where the configuration names none, for example "2s"
 	Enroll     bool      `json:"enroll,omitempty"`      // device: may run without configuration
 	Checks     bool      `json:"checks,omitempty"`      // sink: it is a Checker, filled by serve
+	Wire       bool      `json:"-"`                     // device: it reads a byte stream, which it passes through Env.Wire; serve adds the settings capture and capture_max_mb
 	Settings   []Setting `json:"settings,omitempty"`    // filled by serve from the plugin's struct, see Describe
 }
 

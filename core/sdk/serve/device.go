@@ -11,6 +11,7 @@ import (
 	"github.com/hostd/hostd/core/internal/life"
 	"github.com/hostd/hostd/core/internal/wire"
 	"github.com/hostd/hostd/core/sdk"
+	"github.com/hostd/hostd/core/sdk/capture"
 )
 
 const (
@@ -25,6 +26,7 @@ type deviceHandler struct {
 	device sdk.Device
 	window int
 	polled bool
+	wire   bool // the manifest's
 	log    *logOutput
 
 	mu      sync.Mutex
@@ -39,7 +41,8 @@ type deviceSession struct {
 	failed   chan error    // capacity 1: why the session cannot go on
 	polls    chan time.Duration
 	finisher finisher
-	calls    sync.WaitGroup // Read and the taking of answers, which call the device
+	recorder *capture.Recorder // nil where nothing is captured
+	calls    sync.WaitGroup    // Read and the taking of answers, which call the device
 
 	mu     sync.Mutex
 	number uint64      // guarded by mu: of the last message sent
@@ -64,13 +67,17 @@ func (h *deviceHandler) Open(ctx context.Context, o wire.OpenDevice) error {
 		h: h, group: life.NewGroup(context.WithoutCancel(ctx)), wake: make(chan struct{}, 1), failed: make(chan error, 1),
 		polls: make(chan time.Duration, 1), freed: make(chan struct{}, 1), finisher: finisher{staging: o.StagingDir},
 	}
-	h.mu.Lock()
-	h.session = s
-	h.mu.Unlock()
 	env := sdk.Env{
 		Name: o.Name, Settings: sdk.NewSettings(o.Settings), StateDir: o.StateDir, StagingDir: o.StagingDir,
 		Log: h.log.logger, Wake: s.wakeUp, Go: s.goAuthor,
 	}
+	if err := s.startCapture(o.StateDir, &env); err != nil {
+		s.group.Cancel()
+		return err
+	}
+	h.mu.Lock()
+	h.session = s
+	h.mu.Unlock()
 	if err := h.device.Open(ctx, env, sdk.Position(o.Position)); err != nil {
 		return errors.Join(err, h.Close(ctx))
 	}
@@ -89,7 +96,7 @@ func (h *deviceHandler) Close(ctx context.Context) error {
 	}
 	s.group.Cancel()
 	s.awaitCalls(ctx)
-	return errors.Join(h.device.Close(ctx), s.group.Stop(ctx))
+	return errors.Join(h.device.Close(ctx), s.group.Stop(ctx), s.endCapture())
 }
 
 // awaitCalls waits for the calls that run, for closeGrace at most.

@@ -20,5 +20,5 @@ func main() {
 		LossWindow: "none: a file stays where it is until its exam is on the host's disk",
 		Polled:     true,
 		Every:      "2s",
-	})
+	}, serve.Simulate(simulate))
 }

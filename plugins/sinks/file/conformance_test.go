@@ -1,9 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -28,26 +25,11 @@ func TestConformance(t *testing.T) {
 }
 
 // idsIn gives the id of every line.
-func idsIn(t testing.TB, dir string) (ids []string) {
+func idsIn(t testing.TB, dir string) []string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, namePrefix+"*"+nameSuffix))
+	ids, err := storedIn(dir)
 	if err != nil {
 		t.Fatal(err)
-	}
-	for _, f := range files {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for line := range strings.Lines(string(text)) {
-			var r struct {
-				ID string `json:"id"`
-			}
-			if err := json.Unmarshal([]byte(line), &r); err != nil {
-				t.Fatalf("line of %s: %v", filepath.Base(f), err)
-			}
-			ids = append(ids, r.ID)
-		}
 	}
 	return ids
 }

@@ -25,5 +25,5 @@ func main() {
 		Speaks:  "every kind of record, as lines of JSON",
 		LossWindow: "nothing is lost; a crash between the write and its answer can leave records twice, " +
 			"as whole lines with the same device, id and seq",
-	})
+	}, serve.Simulate(simulate))
 }

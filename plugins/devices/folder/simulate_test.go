@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestSimulate has the device read what its instrument exports: each exam once, and the damaged files as rejects.
+func TestSimulate(t *testing.T) {
+	for _, c := range []struct {
+		format, ways   string
+		exams, rejects int
+	}{
+		{"joia", "", 6, 0},
+		{"nidek", "", 6, 0},
+		{"joia", "slow,rename-over", 6, 0},
+		{"nidek", "slow,partial,rename-over,malformed", 6, 3},
+	} {
+		t.Run(c.format+" "+c.ways, func(t *testing.T) {
+			inBubble(t, map[string]any{"format": c.format}, func(t *testing.T, r *rig) {
+				done := make(chan error, 1)
+				go func() {
+					done <- simulate(t.Context(), []string{"--dir", r.dir, "--format", c.format, "--count", "6", "--every", "3s", "--seed", "1", "--misbehave", c.ways}, nil, io.Discard)
+				}()
+				r.run(2 * time.Minute)
+				if err := <-done; err != nil {
+					t.Fatal(err)
+				}
+				if n := len(r.exams()); n != c.exams || len(r.stored) != c.exams+c.rejects {
+					t.Errorf("%d exams, %d records", n, len(r.stored))
+				}
+			})
+		})
+	}
+}
+
+// TestSimulateIsDeterministic holds that a seed makes the same files, and that an end which nobody asked for does not come.
+func TestSimulateIsDeterministic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		exports := func(seed string) (text string) {
+			dir := t.TempDir()
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			var out bytes.Buffer
+			err := simulate(ctx, []string{"--dir", dir, "--count", "0", "--every", "4s", "--seed", seed}, nil, &out)
+			if !errors.Is(err, context.DeadlineExceeded) || !strings.HasPrefix(out.String(), "exports to "+dir+" with seed "+seed+"\n") || strings.Count(out.String(), "\n") != 4 {
+				t.Errorf("%v\n%s", err, out.String())
+			}
+			files, err := filepath.Glob(filepath.Join(dir, "*.xml"))
+			if err != nil || len(files) != 3 {
+				t.Fatalf("%d files, %v", len(files), err)
+			}
+			for _, f := range files {
+				b, err := os.ReadFile(f)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text += filepath.Base(f) + string(b)
+			}
+			return text
+		}
+		if first := exports("7"); exports("7") != first || exports("8") == first {
+			t.Error("the seed does not decide")
+		}
+	})
+}
+
+func TestSimulateRefuses(t *testing.T) {
+	for args, want := range map[string]string{
+		"": "--dir is missing", "--dir x --format other": "joia or nidek", "--dir x --misbehave slow,fast": "--misbehave knows", "--dir x --count -1": "negative",
+	} {
+		if err := simulate(t.Context(), strings.Fields(args), nil, io.Discard); err == nil || !strings.Contains(fmt.Sprint(err), want) {
+			t.Errorf("%s: %v", args, err)
+		}
+	}
+	if err := simulate(t.Context(), []string{"--dir", filepath.Join(t.TempDir(), "none")}, nil, io.Discard); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+// TestSimulateConformance plays the suite's part of the talk.
+func TestSimulateConformance(t *testing.T) {
+	in, suite := io.Pipe()
+	answers, out := io.Pipe()
+	done := make(chan error, 1)
+	go func() { done <- simulate(t.Context(), []string{"--conformance"}, in, out) }()
+	line := make([]byte, 512)
+	n, err := answers.Read(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(line[:n]), `"dir":"`)
+	dir, _, ok := strings.Cut(rest, `"`)
+	if !ok {
+		t.Fatalf("%q", line[:n])
+	}
+	io.WriteString(suite, "produce 3\n")
+	if n, err = answers.Read(line); string(line[:n]) != "ok\n" {
+		t.Fatalf("%q, %v", line[:n], err)
+	}
+	if files, err := filepath.Glob(filepath.Join(strings.ReplaceAll(dir, `\\`, `\`), "*.xml")); len(files) != 3 || err != nil {
+		t.Errorf("%v, %v", files, err)
+	}
+	suite.Close()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the folder stays: %v", err)
+	}
+}
