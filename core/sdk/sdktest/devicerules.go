@@ -12,11 +12,11 @@ import (
 const few = 20
 
 func deviceUnknownSetting(t testing.TB, d *Device) {
-	checkUnknownSetting(t, newTrial(t, d).tryOpen)
+	checkUnknownSetting(t, newTrialOfSettings(t, d).tryOpen)
 }
 
 func deviceWrongType(t testing.TB, d *Device) {
-	tr := newTrial(t, d)
+	tr := newTrialOfSettings(t, d)
 	checkWrongType(t, tr.proc.manifest.Settings, tr.tryOpen)
 }
 

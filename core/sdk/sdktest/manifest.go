@@ -29,6 +29,28 @@ var (
 // maxWindow is the most batches that the host keeps open.
 const maxWindow = 8
 
+// Rules that devices and sinks share, and what to do.
+const (
+	manifestRule     = "manifest is complete"
+	manifestRemedy   = "fill in sdk.Manifest, and the help of each setting"
+	describeRule     = "describes itself without settings"
+	describeRemedy   = "make the manifest of constants: it must not depend on settings, files or the time"
+	handshakeRule    = "prints only its handshake, and ends with its host"
+	handshakeRemedy  = "call serve first in main, print nothing to the standard output (log with slog or Env.Log), and let nothing keep the process at the end of its standard input"
+	unknownRule      = "refuses an unknown setting by name"
+	unknownRemedy    = "read the settings with Settings.Decode, and return its error from Open"
+	wrongRule        = "refuses a setting of the wrong type by name"
+	wrongRemedy      = "read the settings with Settings.Decode, and return its error from Open: it names the setting and never its value"
+	reopenRule       = "opens, closes and opens again in one process"
+	reopenRemedy     = "make in Open all that Close lets go, and let Close let go of all that Open has made: ports, files, goroutines"
+	failedOpenRule   = "closes after a failed open"
+	failedOpenRemedy = "let Close take a device or sink of which Open has made only a part, or nothing"
+	printsRule       = "prints nothing while it works"
+	printsRemedy     = "the standard output is the host's: log with slog or Env.Log"
+	endsRule         = "ends with its host while it works"
+	endsRemedy       = "let nothing keep the process at the end of its standard input: package serve ends it after 1 s, unless the program waits for something behind serve"
+)
+
 func checkManifest(t testing.TB, binary string, role sdk.Role) {
 	t.Helper()
 	m := start(t, binary).manifest
@@ -160,9 +182,9 @@ func checkUnknownSetting(t testing.TB, open func(more map[string]any) error) {
 	err := open(map[string]any{key: "x"})
 	switch {
 	case err == nil:
-		t.Errorf("took the unknown setting %s", key)
+		t.Errorf("Open took the unknown setting %s", key)
 	case !strings.Contains(err.Error(), key):
-		t.Errorf("refused the unknown setting %s without naming it: %v", key, err)
+		t.Errorf("Open refused the unknown setting %s without naming it: %v", key, err)
 	}
 }
 
@@ -178,9 +200,9 @@ func checkWrongType(t testing.TB, settings []sdk.Setting, open func(more map[str
 		err := open(map[string]any{s.Name: wrong})
 		switch {
 		case err == nil:
-			t.Errorf("took a value of the wrong type for the setting %s", s.Name)
+			t.Errorf("Open took a value of the wrong type for the setting %s", s.Name)
 		case !strings.Contains(err.Error(), s.Name):
-			t.Errorf("refused a value of the wrong type for the setting %s without naming it: %v", s.Name, err)
+			t.Errorf("Open refused a value of the wrong type for the setting %s without naming it: %v", s.Name, err)
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -49,67 +48,12 @@ func badBinary(t *testing.T) string {
 
 var every = flag.Bool("every", false, "run every rule on every bad plugin, not only those that it breaks")
 
-// recorder is a testing.TB that keeps what is reported to it.
-type recorder struct {
-	testing.TB
-	mu       sync.Mutex
-	reports  []string // guarded by mu
-	skipped  bool     // guarded by mu
-	cleanups []func() // guarded by mu
-}
-
-func (r *recorder) report(text string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.reports = append(r.reports, text)
-}
-
-func (r *recorder) Helper()                      {}
-func (r *recorder) Log(...any)                   {}
-func (r *recorder) Logf(string, ...any)          {}
-func (r *recorder) Error(args ...any)            { r.report(fmt.Sprint(args...)) }
-func (r *recorder) Errorf(f string, args ...any) { r.report(fmt.Sprintf(f, args...)) }
-func (r *recorder) Fatal(args ...any)            { r.report(fmt.Sprint(args...)); runtime.Goexit() }
-func (r *recorder) Fatalf(f string, args ...any) {
-	r.report(fmt.Sprintf(f, args...))
-	runtime.Goexit()
-}
-
-func (r *recorder) Skip(...any) {
-	r.mu.Lock()
-	r.skipped = true
-	r.mu.Unlock()
-	runtime.Goexit()
-}
-
-func (r *recorder) Failed() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.reports) > 0
-}
-
-func (r *recorder) Cleanup(f func()) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.cleanups = append(r.cleanups, f)
-}
-
 // record runs a rule and gives what it reports.
-func record(t *testing.T, check func(t testing.TB)) (reports []string, skipped bool) {
+func record(t *testing.T, check func(t testing.TB)) (reports []string) {
 	t.Helper()
-	r := &recorder{TB: t}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		defer func() {
-			for _, f := range slices.Backward(r.cleanups) {
-				f()
-			}
-		}()
-		check(r)
-	}()
-	<-done
-	return r.reports, r.skipped
+	e := newExaminer(t.Context())
+	e.run(check)
+	return e.reports
 }
 
 // named gives the bad plugin's binary under the name that chooses its fault.
@@ -137,21 +81,15 @@ func named(t *testing.T, binary, name string) string {
 	return to
 }
 
-// rule is a rule of either contract, bound to a plugin.
-type rule struct {
-	name  string
-	check func(t testing.TB)
-}
-
 // prove runs the rules that a plugin breaks, or every rule, and compares.
-func prove(t *testing.T, rules []rule, broken, may []string) {
+func prove[P any](t *testing.T, rules []rule[P], p *P, broken, may []string) {
 	t.Helper()
 	for _, r := range rules {
 		want := slices.Contains(broken, r.name)
 		if !want && len(broken) > 0 && !*every {
 			continue
 		}
-		reports, _ := record(t, r.check)
+		reports := record(t, func(t testing.TB) { r.check(t, p) })
 		switch {
 		case want && len(reports) == 0:
 			t.Errorf("rule %q does not report the plugin that breaks it", r.name)
@@ -162,7 +100,7 @@ func prove(t *testing.T, rules []rule, broken, may []string) {
 		}
 	}
 	for _, name := range broken {
-		if !slices.ContainsFunc(rules, func(r rule) bool { return r.name == name }) {
+		if !slices.ContainsFunc(rules, func(r rule[P]) bool { return r.name == name }) {
 			t.Errorf("there is no rule %q", name)
 		}
 	}
@@ -215,14 +153,11 @@ func TestDeviceRulesAreProved(t *testing.T) {
 			if c.records > 0 {
 				d.Instrument = tapeInstrument(nil, c.records)
 			}
-			var rules []rule
-			for _, r := range deviceRules() {
-				if len(c.only) > 0 && !*every && !slices.Contains(c.only, r.name) {
-					continue
-				}
-				rules = append(rules, rule{r.name, func(t testing.TB) { r.check(t, &d) }})
+			rules := deviceRules()
+			if len(c.only) > 0 && !*every {
+				rules = slices.DeleteFunc(rules, func(r rule[Device]) bool { return !slices.Contains(c.only, r.name) })
 			}
-			prove(t, rules, c.broken, c.may)
+			prove(t, rules, &d, c.broken, c.may)
 		})
 	}
 }
@@ -266,11 +201,7 @@ func TestSinkRulesAreProved(t *testing.T) {
 					}}
 				},
 			}
-			var rules []rule
-			for _, r := range sinkRules() {
-				rules = append(rules, rule{r.name, func(t testing.TB) { r.check(t, &s) }})
-			}
-			prove(t, rules, c.broken, c.may)
+			prove(t, sinkRules(), &s, c.broken, c.may)
 		})
 	}
 }

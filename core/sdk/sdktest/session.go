@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -44,9 +45,30 @@ type trial struct {
 // newTrial makes a fresh instrument and starts the plugin.
 func newTrial(t testing.TB, d *Device) *trial {
 	t.Helper()
+	if d.Instrument == nil {
+		t.Skip(missing("an instrument", "--instrument"))
+	}
+	return tryWith(t, d, d.Instrument(t))
+}
+
+// newTrialOfSettings is for a rule that reads nothing: the instrument may be missing, where the settings are there.
+func newTrialOfSettings(t testing.TB, d *Device) *trial {
+	t.Helper()
+	if d.Instrument != nil {
+		return newTrial(t, d)
+	}
+	tr := tryWith(t, d, Instrument{})
+	if !fits(&tr.proc.manifest, tr.in.Settings) {
+		t.Skip(missing("settings with which the plugin opens", "--instrument, or settings with --settings"))
+	}
+	return tr
+}
+
+func tryWith(t testing.TB, d *Device, in Instrument) *trial {
+	t.Helper()
 	dir := t.TempDir()
-	tr := &trial{t: t, d: d, in: d.Instrument(t), state: filepath.Join(dir, "state"), staging: filepath.Join(dir, "staging")}
-	tr.total = tr.in.Records
+	tr := &trial{t: t, d: d, in: in, total: in.Records, state: filepath.Join(dir, "state"), staging: filepath.Join(dir, "staging")}
+	tr.in.Settings = merged(in.Settings, d.Settings)
 	tr.proc = start(t, d.Binary)
 	return tr
 }
@@ -63,7 +85,7 @@ func (tr *trial) give(n int) {
 // tryOpen opens the device at the last acknowledged position with the instrument's settings, changed by more.
 func (tr *trial) tryOpen(more map[string]any) error {
 	tr.t.Helper()
-	settings := settingsJSON(tr.t, tr.in.Settings, more)
+	settings := settingsJSON(tr.t, merged(tr.in.Settings, more))
 	if err := errors.Join(os.RemoveAll(tr.staging), os.MkdirAll(tr.staging, 0o700), os.MkdirAll(tr.state, 0o700)); err != nil {
 		tr.t.Fatalf("prepare folders: %v", err)
 	}
@@ -74,17 +96,18 @@ func (tr *trial) tryOpen(more map[string]any) error {
 	})
 }
 
-// settingsJSON is one JSON object.
-func settingsJSON(t testing.TB, settings, more map[string]any) []byte {
-	t.Helper()
+// merged are the settings with more over them.
+func merged(settings, more map[string]any) map[string]any {
 	all := map[string]any{}
-	for k, v := range settings {
-		all[k] = v
-	}
-	for k, v := range more {
-		all[k] = v
-	}
-	b, err := json.Marshal(all)
+	maps.Copy(all, settings)
+	maps.Copy(all, more)
+	return all
+}
+
+// settingsJSON is one JSON object.
+func settingsJSON(t testing.TB, settings map[string]any) []byte {
+	t.Helper()
+	b, err := json.Marshal(settings)
 	if err != nil {
 		t.Fatalf("encode settings: %v", err)
 	}

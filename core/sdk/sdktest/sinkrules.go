@@ -12,11 +12,11 @@ import (
 const sinkRecords = 1000
 
 func sinkUnknownSetting(t testing.TB, s *Sink) {
-	checkUnknownSetting(t, newVisit(t, s).tryOpen)
+	checkUnknownSetting(t, newVisitOfSettings(t, s).tryOpen)
 }
 
 func sinkWrongType(t testing.TB, s *Sink) {
-	v := newVisit(t, s)
+	v := newVisitOfSettings(t, s)
 	checkWrongType(t, v.proc.manifest.Settings, v.tryOpen)
 }
 

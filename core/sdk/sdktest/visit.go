@@ -37,8 +37,30 @@ type visit struct {
 
 func newVisit(t testing.TB, s *Sink) *visit {
 	t.Helper()
+	if s.Destination == nil {
+		t.Skip(missing("a destination", "--destination"))
+	}
+	return visitWith(t, s, s.Destination(t))
+}
+
+// newVisitOfSettings is for a rule that writes nothing: the destination may be missing, where the settings are there.
+func newVisitOfSettings(t testing.TB, s *Sink) *visit {
+	t.Helper()
+	if s.Destination != nil {
+		return newVisit(t, s)
+	}
+	v := visitWith(t, s, Destination{})
+	if !fits(&v.proc.manifest, v.to.Settings) {
+		t.Skip(missing("settings with which the plugin opens", "--destination, or settings with --settings"))
+	}
+	return v
+}
+
+func visitWith(t testing.TB, s *Sink, to Destination) *visit {
+	t.Helper()
 	dir := t.TempDir()
-	v := &visit{t: t, s: s, to: s.Destination(t), state: filepath.Join(dir, "state"), blobs: filepath.Join(dir, "blobs")}
+	v := &visit{t: t, s: s, to: to, state: filepath.Join(dir, "state"), blobs: filepath.Join(dir, "blobs")}
+	v.to.Settings = merged(to.Settings, s.Settings)
 	if v.to.Store == nil {
 		v.to.Store = &Store{}
 	}
@@ -73,7 +95,7 @@ func (v *visit) tryOpen(more map[string]any) error {
 func (v *visit) opening(more map[string]any) wire.OpenSink {
 	v.t.Helper()
 	return wire.OpenSink{
-		Name: "conformance", Settings: settingsJSON(v.t, v.to.Settings, more), StateDir: v.state, BlobDir: v.blobs, BrokerID: v.id, LogLevel: "info",
+		Name: "conformance", Settings: settingsJSON(v.t, merged(v.to.Settings, more)), StateDir: v.state, BlobDir: v.blobs, BrokerID: v.id, LogLevel: "info",
 	}
 }
 
