@@ -117,6 +117,9 @@ func (p *Process) end(ctx context.Context, g *life.Group, err error) error {
 	return errors.Join(joined, servers)
 }
 
+// PID is the process's number at the system.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 func start(ctx context.Context, p Program) (*Process, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

@@ -45,12 +45,19 @@ func deviceRules() []rule[Device] {
 		{handshakeRule, handshakeRemedy, func(t testing.TB, d *Device) { checkHandshake(t, d.Binary) }},
 		{unknownRule, unknownRemedy, deviceUnknownSetting},
 		{wrongRule, wrongRemedy, deviceWrongType},
+		{boundsRule, boundsRemedy, deviceBounds},
 		{reopenRule, reopenRemedy, deviceReopens},
+		{orderRule, orderRemedy, deviceAnyOrder},
 		{failedOpenRule, failedOpenRemedy, deviceFailedOpen},
 		{
 			"brings back what was not acknowledged, and only that",
 			"keep in the Position how far the instrument was read, and in Open go on behind it: what is in memory alone is lost, and what Ack has not named must come again",
 			deviceBringsBack,
+		},
+		{
+			"brings back what was not acknowledged when its stream is cut",
+			"take the end of the stream for no answer: let Open alone, with its Position, say where Read goes on",
+			deviceCut,
 		},
 		{
 			"gives a record the same id and content again",
@@ -68,12 +75,16 @@ func deviceRules() []rule[Device] {
 			"in Refuse wind back to before the refused batch; where the instrument cannot, have no Refuse, and the device is opened again",
 			deviceRefused,
 		},
+		{"waits for a slow host", "wait for the host without a limit of your own: it answers, or it closes the device", deviceSlow},
+		{"hands over 5 MiB as an attachment", "give Data or Raw whole, and package serve makes the attachment; in another language put it into the staging folder", deviceLarge},
 		{"keeps to the limits of a batch", "package serve splits what is too large; in another language see Limits in docs/contract.md", deviceLimits},
 		{
 			"loses nothing when it is killed",
 			"do what lets the instrument forget a record (an ACK byte, a deleted file) in Ack, not in Read, and remember nothing but the Position and what is safe in StateDir",
 			deviceKilled,
 		},
+		{leftRule, leftRemedy, deviceLeft},
+		{logsRule, logsRemedy, deviceLogs},
 		{printsRule, printsRemedy, devicePrints},
 		{endsRule, endsRemedy, deviceEnds},
 	}

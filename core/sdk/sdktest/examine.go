@@ -115,8 +115,3 @@ func examine[P any](ctx context.Context, r *Report, rules []rule[P], p *P) {
 func missing(what, flag string) unexamined {
 	return unexamined(fmt.Sprintf("it needs %s, and the plugin has none of its own; name a program with %s, see docs/contract.md", what, flag))
 }
-
-// fits says whether the settings are ones that the manifest takes.
-func fits(m *sdk.Manifest, settings map[string]any) bool {
-	return len(sdk.CheckSettings(m.Settings, settings)) == 0
-}

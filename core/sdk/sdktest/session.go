@@ -4,12 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -40,6 +39,7 @@ type trial struct {
 	staging string
 	at      sdk.Position // last acknowledged
 	s       *session
+	when    string // what was done to it before, for the texts
 }
 
 // newTrial makes a fresh instrument and starts the plugin.
@@ -85,45 +85,34 @@ func (tr *trial) give(n int) {
 // tryOpen opens the device at the last acknowledged position with the instrument's settings, changed by more.
 func (tr *trial) tryOpen(more map[string]any) error {
 	tr.t.Helper()
-	settings := settingsJSON(tr.t, merged(tr.in.Settings, more))
+	opening := tr.opening(more)
+	ctx, cancel := context.WithTimeout(tr.t.Context(), openTime)
+	defer cancel()
+	return tr.proc.conn.OpenDevice(ctx, opening)
+}
+
+// opening prepares an Open as the host does.
+func (tr *trial) opening(more map[string]any) wire.OpenDevice {
+	tr.t.Helper()
 	if err := errors.Join(os.RemoveAll(tr.staging), os.MkdirAll(tr.staging, 0o700), os.MkdirAll(tr.state, 0o700)); err != nil {
 		tr.t.Fatalf("prepare folders: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(tr.t.Context(), openTime)
-	defer cancel()
-	return tr.proc.conn.OpenDevice(ctx, wire.OpenDevice{
-		Name: "conformance", Settings: settings, Position: []byte(tr.at), StateDir: tr.state, StagingDir: tr.staging, LogLevel: "info",
-	})
-}
-
-// merged are the settings with more over them.
-func merged(settings, more map[string]any) map[string]any {
-	all := map[string]any{}
-	maps.Copy(all, settings)
-	maps.Copy(all, more)
-	return all
-}
-
-// settingsJSON is one JSON object.
-func settingsJSON(t testing.TB, settings map[string]any) []byte {
-	t.Helper()
-	b, err := json.Marshal(settings)
-	if err != nil {
-		t.Fatalf("encode settings: %v", err)
+	return wire.OpenDevice{
+		Name: "conformance", Settings: settingsJSON(tr.t, merged(tr.in.Settings, more)), Position: []byte(tr.at),
+		StateDir: tr.state, StagingDir: tr.staging, LogLevel: "info",
 	}
-	return b
 }
 
 // open opens the device and starts its stream.
 func (tr *trial) open() *session {
 	tr.t.Helper()
 	if err := tr.tryOpen(nil); err != nil {
-		tr.t.Fatalf("open: %v", err)
+		tr.t.Fatalf("Open: %v%s", err, after(tr.when))
 	}
 	s := &session{tr: tr, group: life.NewGroup(tr.t.Context()), mail: make(chan *batch, 1024), polled: tr.proc.manifest.Polled}
 	run, err := tr.proc.conn.RunDevice(s.group.Context())
 	if err != nil {
-		tr.t.Fatalf("run: %v", err)
+		tr.t.Fatalf("Run: %v", err)
 	}
 	s.run, tr.s = run, s
 	s.group.Go("batches", s.receive)
@@ -141,7 +130,7 @@ func (tr *trial) tryClose() error {
 func (tr *trial) close() {
 	tr.t.Helper()
 	if err := tr.tryClose(); err != nil {
-		tr.t.Fatalf("close: %v", err)
+		tr.t.Fatalf("Close: %v", err)
 	}
 	tr.s.end()
 }
@@ -149,7 +138,9 @@ func (tr *trial) close() {
 // restart begins a new process at the last acknowledged position. The old one was stopped or killed.
 func (tr *trial) restart() *session {
 	tr.t.Helper()
-	tr.s.end()
+	if tr.s != nil {
+		tr.s.end()
+	}
 	tr.proc = start(tr.t, tr.d.Binary)
 	return tr.open()
 }
@@ -160,6 +151,7 @@ type session struct {
 	run     *wire.DeviceRun
 	group   *life.Group
 	mail    chan *batch // closed when the stream has ended
+	gate    sync.Mutex  // held: the host does not read
 	polled  bool
 	polling bool
 	pause   <-chan time.Time
@@ -181,6 +173,8 @@ type batch struct {
 func (s *session) receive(ctx context.Context) error {
 	defer close(s.mail)
 	for {
+		s.gate.Lock()
+		s.gate.Unlock() //nolint:staticcheck // it waits until the host reads again
 		in := wire.Incoming{Keep: true}
 		if err := s.run.Recv(&in); err != nil {
 			return err
@@ -266,7 +260,7 @@ func (s *session) mustBatch() *batch {
 	for {
 		b, err := s.batch()
 		if err != nil {
-			s.tr.t.Fatalf("wait for records: %v", err)
+			s.tr.t.Fatalf("Read: wait for records: %v%s", err, after(s.tr.when))
 		}
 		if len(b.records) > 0 {
 			return b
@@ -287,7 +281,7 @@ func (s *session) ack(b *batch) {
 		s.tr.at = b.next
 	}
 	if err := s.run.Send(wire.Answer{Ack: b.number}); err != nil {
-		s.tr.t.Fatalf("acknowledge: %v", err)
+		s.tr.t.Fatalf("Ack: %v", err)
 	}
 }
 

@@ -45,7 +45,9 @@ func sinkRules() []rule[Sink] {
 		{handshakeRule, handshakeRemedy, func(t testing.TB, s *Sink) { checkHandshake(t, s.Binary) }},
 		{unknownRule, unknownRemedy, sinkUnknownSetting},
 		{wrongRule, wrongRemedy, sinkWrongType},
+		{boundsRule, boundsRemedy, sinkBounds},
 		{reopenRule, reopenRemedy, sinkReopens},
+		{orderRule, orderRemedy, sinkAnyOrder},
 		{failedOpenRule, failedOpenRemedy, sinkFailedOpen},
 		{"changes nothing when it is checked", "let Check only read: Write, files and tables are for Open and Write", sinkChecked},
 		{"has stored what it answers for", "return from Write after the records are safe (written, flushed, fsynced, committed), not when they are in memory", sinkStores},
@@ -68,6 +70,12 @@ func sinkRules() []rule[Sink] {
 			sinkClasses,
 		},
 		{
+			"outlasts a failure at each call of store and cache",
+			"after a failed call of Store or Cache return its error, wrapped with %w, and let the batch begin anew when it comes again; pass over the error of a Cache alone",
+			sinkEachCall,
+		},
+		{"waits for a slow host", "give calls of Store and Cache the ctx of Write and no shorter limit: they are bounded by the host", sinkSlow},
+		{
 			"writes nothing behind a failure until it is told",
 			"without package serve: after a failure answer each batch with one, until a batch says again",
 			sinkAgain,
@@ -77,6 +85,8 @@ func sinkRules() []rule[Sink] {
 			"return from Write after the records are safe, and write so that what comes again is stored once",
 			sinkKilled,
 		},
+		{leftRule, leftRemedy, sinkLeft},
+		{logsRule, logsRemedy, sinkLogs},
 		{printsRule, printsRemedy, sinkPrints},
 		{endsRule, endsRemedy, sinkEnds},
 	}
