@@ -177,7 +177,11 @@ func (i *intake) takeBlobs(staging string, list []sdk.Attachment) error {
 	return nil
 }
 
-func invalid(err error) error { return &supervise.RefusedError{Reason: sdk.ReasonInvalid, Err: err} }
+// invalid is a batch that breaks the contract: what is wrong with it, in which call, and what to do.
+func invalid(err error) error {
+	err = fmt.Errorf("the plugin breaks the contract in Read: %w; hostd plugins test shows its author how", err)
+	return &supervise.RefusedError{Reason: sdk.ReasonInvalid, Err: err}
+}
 
 // reasoned puts an error of the spool into the word that a device is told.
 func reasoned(err error) error {

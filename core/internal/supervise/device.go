@@ -1,7 +1,9 @@
 package supervise
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -125,19 +127,22 @@ func (d *Device) session(ctx context.Context, proc *Process, up func()) error {
 	if err := d.prepare(); err != nil {
 		return err
 	}
+	if err := checkSettings(proc.Manifest.Settings, d.Open.Settings); err != nil {
+		return err
+	}
 	open := d.Open
 	open.Position = d.Intake.Position(open.Name)
 	bounded, cancel := context.WithTimeout(ctx, openTimeout)
 	err := proc.Conn.OpenDevice(bounded, open)
 	cancel()
 	if err != nil {
-		return fmt.Errorf("open: %w", err)
+		return fmt.Errorf("open: %w", overdue(err, openTimeout))
 	}
 	up()
 	err = d.stream(ctx, proc)
 	bounded, cancel = context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
-	return firstOf(err, proc.Conn.CloseDevice(bounded))
+	return firstOf(err, overdue(proc.Conn.CloseDevice(bounded), closeTimeout))
 }
 
 // firstOf is err, unless the second one says that the process must be replaced.
@@ -150,6 +155,34 @@ func firstOf(err, closing error) error {
 		return fmt.Errorf("%w; close: %w", err, closing)
 	}
 	return err
+}
+
+// overdue says of a call that has no answer how long it was waited for, and what its author does.
+func overdue(err error, limit time.Duration) error {
+	if errors.Is(err, wire.ErrHung) {
+		return fmt.Errorf("%w within %s; the call must end with its ctx", err, limit)
+	}
+	return err
+}
+
+// checkSettings refuses settings that the manifest does not know, before a plugin is opened that may take them in silence.
+func checkSettings(list []sdk.Setting, settings []byte) error {
+	values := map[string]any{}
+	if len(settings) > 0 {
+		dec := json.NewDecoder(bytes.NewReader(settings))
+		dec.UseNumber()
+		if err := dec.Decode(&values); err != nil {
+			return fmt.Errorf("settings: %w", err)
+		}
+	}
+	var faults []error
+	for _, f := range sdk.CheckSettings(list, values) {
+		faults = append(faults, f)
+	}
+	if len(faults) > 0 {
+		return fmt.Errorf("settings do not fit the plugin's manifest, and it was not opened: %w", errors.Join(faults...))
+	}
+	return nil
 }
 
 // prepare makes the device's folders and empties the staging one: what is in it belongs to batches that were never
@@ -251,7 +284,7 @@ func (r *deviceRun) receive(ctx context.Context) error {
 		}
 		if err := r.stream.Recv(in); err != nil {
 			if errors.Is(err, io.EOF) {
-				return errors.New("device ended its stream")
+				return errors.New("the device has ended its stream: it must read on until the host closes it")
 			}
 			return err
 		}

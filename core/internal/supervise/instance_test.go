@@ -107,6 +107,25 @@ func (w *watched) reached(t *testing.T, want ...State) {
 	}
 }
 
+// A plugin that would take an unknown setting in silence is not opened with one.
+func TestSettingsAreCheckedBeforeOpen(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "plugin", `{"bogus":"x","size":true}`)
+	w := r.run(t)
+	<-w.Tried()
+	w.reached(t, Failing)
+	text := w.reasons()
+	for _, want := range []string{"do not fit the plugin's manifest, and it was not opened", "bogus: unknown setting", "size: must be"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("reason %q does not say %q", text, want)
+		}
+	}
+	w.stop()
+	if heard := r.heard(); heard != "" {
+		t.Errorf("the plugin heard %q", heard)
+	}
+}
+
 func TestOpenThatFails(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "plugin", `{"mode":"fail once"}`)

@@ -66,7 +66,7 @@ func build() {
 		return
 	}
 	for _, name := range []string{
-		"prints", "quits", "mute", "window8", "refuser", "polled", "sink", "longline", "frozen", "silent", "huge",
+		"prints", "quits", "mute", "window8", "refuser", "polled", "sink", "longline", "frozen", "silent", "huge", "future",
 	} {
 		built.err = errors.Join(built.err, os.Link(binary("plugin"), binary(name)))
 	}

@@ -100,12 +100,17 @@ func complaint(line []byte) string {
 
 // lines carries what a plugin prints into its log.
 func lines(log hclog.Logger, stream string) io.Writer {
-	return &lineWriter{log: log.With("stream", stream)}
+	w := &lineWriter{log: log.With("stream", stream), said: "plugin printed"}
+	if stream == "stdout" {
+		w.said += " to its standard output, which is the host's: its author must let it log with slog"
+	}
+	return w
 }
 
 // lineWriter takes a stream in parts of any size.
 type lineWriter struct {
 	log  hclog.Logger
+	said string
 	line []byte // that is not over: its beginning, at most quoted bytes
 }
 
@@ -118,7 +123,7 @@ func (w *lineWriter) Write(b []byte) (int, error) {
 			break
 		}
 		if text = bytes.TrimSpace(w.line); len(text) > 0 {
-			w.log.Warn("plugin printed", "text", string(text))
+			w.log.Warn(w.said, "text", string(text))
 		}
 		w.line = w.line[:0]
 	}

@@ -117,6 +117,9 @@ func (p *Process) end(ctx context.Context, g *life.Group, err error) error {
 	return errors.Join(joined, servers)
 }
 
+// PID is the process's number at the system.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
 func start(ctx context.Context, p Program) (*Process, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -308,11 +311,17 @@ func explain(p Program, err error) error {
 // quoted is how much of a wrong handshake an error shows, in bytes.
 const quoted = 200
 
+// otherVersion begins go-plugin's words for a plugin of another version of the contract.
+const otherVersion = "incompatible API version with plugin. Plugin version: "
+
 // plain shortens go-plugin's advice, which spans many lines and speaks to programmers.
 func plain(err error, limit time.Duration) error {
 	text, rest, many := strings.Cut(err.Error(), "\n")
 	printed, wrong := strings.CutPrefix(text, "Unrecognized remote plugin message:")
+	theirs, ours, other := strings.Cut(strings.TrimPrefix(text, otherVersion), ", Client versions: ")
 	switch printed = strings.TrimSpace(printed); {
+	case other && strings.HasPrefix(text, otherVersion):
+		return fmt.Errorf("it speaks version %s of the contract, and this host speaks %s: install the release of the plugin for this host, or the hostd that the plugin asks for", theirs, strings.Trim(ours, "[]"))
 	case strings.Contains(text, "plugin exited before we could connect"), wrong && printed == "" && strings.HasPrefix(rest, "Failed to read any lines"):
 		return errors.New("it exited before serving")
 	case wrong:

@@ -28,6 +28,7 @@ func TestBadStarts(t *testing.T) {
 		{"longline", 0, []string{`printed "xxxxxxxxxx`, "standard output"}},
 		{"silent", 0, []string{"it hangs", "does not say within 10s what it is", "another version"}},
 		{"frozen", 0, []string{"it hangs", "does not say within 10s what it is", "another version"}},
+		{"future", 0, []string{"speaks version 2 of the contract", "this host speaks 1", "install the release"}},
 		{"absent", 0, []string{"absent"}},
 	} {
 		t.Run(c.program, func(t *testing.T) {

@@ -25,6 +25,9 @@ func (s *Sink) Session(ctx context.Context, proc *Process, up func()) error {
 	if proc.Manifest.Role != sdk.RoleSink {
 		return fmt.Errorf("plugin %s is a %s, not a sink", proc.Manifest.Name, proc.Manifest.Role)
 	}
+	if err := checkSettings(proc.Manifest.Settings, s.Open.Settings); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(s.Open.StateDir, 0o700); err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
@@ -34,12 +37,12 @@ func (s *Sink) Session(ctx context.Context, proc *Process, up func()) error {
 	err := proc.Conn.OpenSink(bounded, open)
 	cancel()
 	if err != nil {
-		return fmt.Errorf("open: %w", err)
+		return fmt.Errorf("open: %w", overdue(err, openTimeout))
 	}
 	err = s.stream(ctx, proc, up)
 	bounded, cancel = context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
-	return firstOf(err, proc.Conn.CloseSink(bounded))
+	return firstOf(err, overdue(proc.Conn.CloseSink(bounded), closeTimeout))
 }
 
 // Check asks the sink what it finds, in place of a Session. It makes nothing.

@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hostd/hostd/core/internal/wire"
 	"github.com/hostd/hostd/core/sdk"
 )
 
@@ -12,11 +11,11 @@ import (
 const few = 20
 
 func deviceUnknownSetting(t testing.TB, d *Device) {
-	checkUnknownSetting(t, newTrial(t, d).tryOpen)
+	checkUnknownSetting(t, newTrialOfSettings(t, d).tryOpen)
 }
 
 func deviceWrongType(t testing.TB, d *Device) {
-	tr := newTrial(t, d)
+	tr := newTrialOfSettings(t, d)
 	checkWrongType(t, tr.proc.manifest.Settings, tr.tryOpen)
 }
 
@@ -29,7 +28,7 @@ func deviceReopens(t testing.TB, d *Device) {
 		tr.close()
 	}
 	if err := tr.tryClose(); err != nil {
-		t.Errorf("close what is closed: %v", err)
+		t.Errorf("Close what is closed: %v", err)
 	}
 }
 
@@ -37,10 +36,10 @@ func deviceFailedOpen(t testing.TB, d *Device) {
 	tr := newTrial(t, d)
 	tr.give(few)
 	if err := tr.tryOpen(map[string]any{"no_such_setting": "x"}); err == nil {
-		t.Log("open did not fail, which another rule reports")
+		t.Log("Open did not fail, which another rule reports")
 	}
 	if err := tr.tryClose(); err != nil {
-		t.Errorf("close after a failed open: %v", err)
+		t.Errorf("Close after an Open that failed: %v", err)
 	}
 	tr.open().mustBatch()
 	tr.close()
@@ -69,17 +68,17 @@ func deviceBringsBack(t testing.TB, d *Device) {
 	s.drain(tr.total-len(again), seen)
 	for id := range lost {
 		if !again[id] && !seen[id] {
-			t.Errorf("record %s was not acknowledged and does not come again", id)
+			t.Errorf("Open: record %s was not acknowledged and does not come again", id)
 		}
 	}
 	for id := range second.ids() {
 		if !seen[id] {
-			t.Errorf("record %s was not acknowledged and does not come again", id)
+			t.Errorf("Open: record %s was not acknowledged and does not come again", id)
 		}
 	}
 	for id := range seen {
 		if again[id] {
-			t.Errorf("record %s was acknowledged and comes again", id)
+			t.Errorf("Open: record %s was acknowledged and comes again", id)
 		}
 	}
 }
@@ -111,13 +110,13 @@ func deviceSameAgain(t testing.TB, d *Device) {
 			}
 			compared++
 			if got := r.Kind + " " + r.ContentHashHex(); got != want {
-				t.Errorf("record %s comes again with another kind or content: %s, first %s", r.ID, got, want)
+				t.Errorf("Read: record %s comes again with another kind or content: %s, first %s", r.ID, got, want)
 			}
 		}
 		s.ack(b)
 	}
 	if compared == 0 {
-		t.Error("no record comes again with the same id")
+		t.Error("Read: no record comes again with the same id")
 	}
 }
 
@@ -145,10 +144,10 @@ func deviceWindow(t testing.TB, d *Device) {
 		open = parts // it has no positions
 	}
 	if window := max(tr.proc.manifest.Window, 1); open > window {
-		t.Errorf("had %d batches open, its window is %d", open, window)
+		t.Errorf("Read: it sent %d batches without an Ack, its window is %d", open, window)
 	}
 	if open == 0 {
-		t.Errorf("no record came within %v", d.Wait)
+		t.Errorf("Read: no record came within %v", d.Wait)
 	}
 	tr.close()
 }
@@ -168,7 +167,7 @@ func deviceCloses(t testing.TB, d *Device) {
 	}
 	begin := time.Now()
 	if err := tr.tryClose(); err != nil {
-		t.Fatalf("close while Read blocks: %v after %v, the limit is %v", err, time.Since(begin), closeTime)
+		t.Fatalf("Close while Read blocks: %v after %v, the limit is %v", err, time.Since(begin), closeTime)
 	}
 	over := time.NewTimer(closeTime)
 	defer over.Stop()
@@ -179,42 +178,8 @@ func deviceCloses(t testing.TB, d *Device) {
 				return
 			}
 		case <-over.C:
-			t.Fatal("the stream does not end with Close")
+			t.Fatal("Close: the stream does not end with it, so Read does not either")
 		}
-	}
-}
-
-// deviceRefused refuses the first batch. The device may go on, or end its stream and be opened again.
-func deviceRefused(t testing.TB, d *Device) {
-	tr := newTrial(t, d)
-	tr.give(few)
-	s := tr.open()
-	first := s.mustBatch()
-	if err := s.run.Send(wire.Answer{Refused: first.number, Reason: sdk.ReasonFull}); err != nil {
-		t.Fatalf("refuse: %v", err)
-	}
-	missing := first.ids()
-	for reopened := false; len(missing) > 0; {
-		b, err := s.batch()
-		if err != nil && !reopened {
-			reopened = true
-			tr.close()
-			s = tr.open()
-			continue
-		}
-		if err != nil {
-			break
-		}
-		if !reopened && tr.proc.manifest.Window > 1 {
-			continue // it was sent before the refusal arrived; the device is reopened
-		}
-		for i := range b.records {
-			delete(missing, b.records[i].ID)
-		}
-		s.ack(b)
-	}
-	for id := range missing {
-		t.Errorf("record %s was refused and does not come again", id)
 	}
 }
 
@@ -226,10 +191,10 @@ func deviceLimits(t testing.TB, d *Device) {
 	for got, number := 0, uint64(0); got < tr.total; {
 		b, err := s.message(d.Wait)
 		if err != nil {
-			t.Fatalf("wait for records: %v after %d of %d", err, got, tr.total)
+			t.Fatalf("Read: wait for records: %v after %d of %d", err, got, tr.total)
 		}
 		if number++; b.number != number {
-			t.Errorf("message has the number %d, want %d", b.number, number)
+			t.Errorf("Read: message has the number %d, want %d", b.number, number)
 		}
 		checkLimits(t, tr.staging, b)
 		if t.Failed() {
@@ -243,55 +208,31 @@ func deviceLimits(t testing.TB, d *Device) {
 func checkLimits(t testing.TB, staging string, b *batch) {
 	t.Helper()
 	if b.broken != nil {
-		t.Errorf("the host refuses the batch: %v", b.broken)
+		t.Errorf("Read: the host refuses the batch: %v", b.broken)
 	}
 	if len(b.records) > sdk.MaxBatch {
-		t.Errorf("batch of %d records, the limit is %d", len(b.records), sdk.MaxBatch)
+		t.Errorf("Read: batch of %d records, the limit is %d", len(b.records), sdk.MaxBatch)
 	}
 	sum := 0
 	for _, n := range b.sizes {
 		sum += n
 	}
 	if len(b.records) > 1 && sum > sdk.MaxBatchSize {
-		t.Errorf("batch of %d records has %d bytes, the limit is %d", len(b.records), sum, sdk.MaxBatchSize)
+		t.Errorf("Read: batch of %d records has %d bytes, the limit is %d", len(b.records), sum, sdk.MaxBatchSize)
 	}
 	if len(b.next) > sdk.MaxPosition {
-		t.Errorf("position of %d bytes, the limit is %d", len(b.next), sdk.MaxPosition)
+		t.Errorf("Read: position of %d bytes, the limit is %d", len(b.next), sdk.MaxPosition)
 	}
 	for i := range b.records {
 		r := &b.records[i]
 		if r.Source != "" || r.Seq != 0 || !r.Received.IsZero() {
-			t.Errorf("record %s has host stamps, which a device leaves empty", r.ID)
+			t.Errorf("Read: record %s has host stamps, which a device leaves empty", r.ID)
 		}
 		for j := range r.Attachments {
 			if err := checkAttachment(staging, &r.Attachments[j]); err != nil {
-				t.Errorf("record %s: %v", r.ID, err)
+				t.Errorf("Read: record %s: %v", r.ID, err)
 			}
 		}
-	}
-}
-
-// deviceKilled kills the process with batches open, and accounts for every record.
-func deviceKilled(t testing.TB, d *Device) {
-	tr := newTrial(t, d)
-	tr.give(few)
-	s := tr.open()
-	first := s.mustBatch()
-	stored := first.ids()
-	s.ack(first)
-	tr.give(few)
-	s.mustBatch()
-	tr.proc.kill(t)
-	s = tr.restart()
-	seen := map[string]bool{}
-	s.drain(tr.total-len(stored), seen)
-	for id := range seen {
-		if stored[id] {
-			t.Errorf("record %s was acknowledged and comes again", id)
-		}
-	}
-	if n := len(stored) + len(seen); n != tr.total {
-		t.Errorf("%d records arrived, the instrument gave %d", n, tr.total)
 	}
 }
 
@@ -310,9 +251,11 @@ func deviceEnds(t testing.TB, d *Device) {
 	tr.give(few)
 	s := tr.open()
 	s.mustBatch()
+	started := children(t, tr.proc.pid)
 	if !tr.proc.endHost(t) {
-		t.Errorf("lives %v after its standard input ended", endTime)
+		t.Errorf("between Read and Ack: it lives %v after its standard input ended", endTime)
 		tr.proc.kill(t)
 	}
+	checkOrphans(t, started)
 	s.end()
 }

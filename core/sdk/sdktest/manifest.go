@@ -29,6 +29,36 @@ var (
 // maxWindow is the most batches that the host keeps open.
 const maxWindow = 8
 
+// Rules that devices and sinks share, and what to do.
+const (
+	manifestRule     = "manifest is complete"
+	manifestRemedy   = "fill in sdk.Manifest, and the help of each setting"
+	describeRule     = "describes itself without settings"
+	describeRemedy   = "make the manifest of constants: it must not depend on settings, files or the time"
+	handshakeRule    = "prints only its handshake, and ends with its host"
+	handshakeRemedy  = "call serve first in main, print nothing to the standard output (log with slog or Env.Log), and let nothing keep the process at the end of its standard input"
+	unknownRule      = "refuses an unknown setting by name"
+	unknownRemedy    = "read the settings with Settings.Decode, and return its error from Open"
+	wrongRule        = "refuses a setting of the wrong type by name"
+	wrongRemedy      = "read the settings with Settings.Decode, and return its error from Open: it names the setting and never its value"
+	boundsRule       = "refuses a setting that is missing or out of its bounds by name"
+	boundsRemedy     = "say required, min, max and enum in the struct's tags, read the settings with Settings.Decode, and return its error from Open"
+	reopenRule       = "opens, closes and opens again in one process"
+	reopenRemedy     = "make in Open all that Close lets go, and let Close let go of all that Open has made: ports, files, goroutines"
+	orderRule        = "takes open and close in any order"
+	orderRemedy      = "package serve closes what is open before it opens, and closes nothing twice: in another language do the same; let Open begin anew whatever was before"
+	failedOpenRule   = "closes after a failed open"
+	failedOpenRemedy = "let Close take a device or sink of which Open has made only a part, or nothing"
+	leftRule         = "leaves nothing running when it is closed"
+	leftRemedy       = "start goroutines with Env.Go, which are joined at Close; in Close end and await each process that Open or Read has started, and close each file and port"
+	logsRule         = "logs what the host can read, and nothing of a patient"
+	logsRemedy       = "log with slog or Env.Log: what changes, not each record; of a record its ID, kind and size, never its content, also not in an error"
+	printsRule       = "prints nothing while it works"
+	printsRemedy     = "the standard output is the host's: log with slog or Env.Log"
+	endsRule         = "ends with its host while it works"
+	endsRemedy       = "let nothing keep the process at the end of its standard input: package serve ends it after 1 s, unless the program waits for something behind serve"
+)
+
 func checkManifest(t testing.TB, binary string, role sdk.Role) {
 	t.Helper()
 	m := start(t, binary).manifest
@@ -150,37 +180,5 @@ func checkPrinted(t testing.TB, p *process) {
 	t.Helper()
 	for _, line := range p.log.printed() {
 		t.Errorf("printed to its standard output: %s", line)
-	}
-}
-
-// checkUnknownSetting tries a key that no plugin has.
-func checkUnknownSetting(t testing.TB, open func(more map[string]any) error) {
-	t.Helper()
-	const key = "no_such_setting"
-	err := open(map[string]any{key: "x"})
-	switch {
-	case err == nil:
-		t.Errorf("took the unknown setting %s", key)
-	case !strings.Contains(err.Error(), key):
-		t.Errorf("refused the unknown setting %s without naming it: %v", key, err)
-	}
-}
-
-// checkWrongType tries a value that no setting of the type can have.
-func checkWrongType(t testing.TB, settings []sdk.Setting, open func(more map[string]any) error) {
-	t.Helper()
-	for i := range settings {
-		s := &settings[i]
-		var wrong any = map[string]any{"a": 1}
-		if s.Type == sdk.TypeMap || s.Type == sdk.TypeBlock || s.Type == sdk.TypeTree {
-			wrong = 5
-		}
-		err := open(map[string]any{s.Name: wrong})
-		switch {
-		case err == nil:
-			t.Errorf("took a value of the wrong type for the setting %s", s.Name)
-		case !strings.Contains(err.Error(), s.Name):
-			t.Errorf("refused a value of the wrong type for the setting %s without naming it: %v", s.Name, err)
-		}
 	}
 }

@@ -25,14 +25,16 @@ import (
 
 // Deadlines of the contract, as the host has them.
 const (
-	openTime  = 15 * time.Second
-	closeTime = 3 * time.Second
-	endTime   = 2 * time.Second // from the end of the standard input to the end of the process
+	openTime   = 15 * time.Second
+	closeTime  = 3 * time.Second
+	healthTime = 2 * time.Second
+	endTime    = 2 * time.Second // from the end of the standard input to the end of the process
 )
 
 // Waits of the suite.
 const (
 	stopTime = 15 * time.Second       // for a process to be stopped
+	slow     = time.Second            // a host that takes its time
 	quiet    = 300 * time.Millisecond // after which nothing more is expected
 )
 
@@ -71,6 +73,8 @@ var stdin sync.Mutex
 type process struct {
 	conn     *wire.Conn
 	manifest sdk.Manifest
+	binary   string
+	pid      int
 	log      *book
 	group    *life.Group   // of the process, and of the servers that it dials
 	die      chan struct{} // closed: the process is killed at once
@@ -86,7 +90,7 @@ func start(t testing.TB, binary string) *process {
 		t.Fatalf("make folder for sockets: %v", err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(sockets) }) // a folder that stays is the system's to empty
-	p := &process{log: &book{}, group: life.NewGroup(context.WithoutCancel(t.Context())), die: make(chan struct{})}
+	p := &process{binary: binary, log: &book{}, group: life.NewGroup(context.WithoutCancel(t.Context())), die: make(chan struct{})}
 	program := supervise.Program{Name: nameOf(binary), Path: binary, SocketDir: sockets, Log: p.log.logger()}
 	if err := p.run(program); err != nil {
 		t.Fatalf("start: %v", err)
@@ -120,7 +124,7 @@ func (p *process) run(program supervise.Program) error {
 	})
 	select {
 	case proc := <-ready:
-		p.conn, p.manifest = proc.Conn, proc.Manifest
+		p.conn, p.manifest, p.pid = proc.Conn, proc.Manifest, proc.PID()
 		return nil
 	case err := <-p.group.Failed():
 		return err
@@ -151,7 +155,12 @@ func (p *process) endHost(t testing.TB) bool {
 	if err := p.host.Close(); err != nil {
 		t.Fatalf("close standard input: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), endTime)
+	return p.awaitGone(t.Context(), endTime)
+}
+
+// awaitGone says whether the process ends within the limit.
+func (p *process) awaitGone(ctx context.Context, limit time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -170,10 +179,46 @@ func (p *process) endHost(t testing.TB) bool {
 	}
 }
 
+// during kills the process while it is in a call.
+func (p *process) during(t testing.TB, call func(ctx context.Context) error) {
+	t.Helper()
+	g := life.NewGroup(t.Context())
+	g.Go("call", func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, openTime)
+		defer cancel()
+		return call(ctx)
+	})
+	p.kill(t)
+	_ = g.Wait() // its error is that the process is gone, or it was faster
+}
+
+// answers asks for its health, as the host does every few seconds.
+func (p *process) answers(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), healthTime)
+	defer cancel()
+	if err := p.conn.Health(ctx); err != nil {
+		t.Errorf("Health: %v within %v", err, healthTime)
+	}
+}
+
+// pause lets the suite be slow.
+func pause(t testing.TB, d time.Duration) {
+	t.Helper()
+	over := time.NewTimer(d)
+	defer over.Stop()
+	select {
+	case <-over.C:
+	case <-t.Context().Done():
+		t.Fatal(t.Context().Err())
+	}
+}
+
 // book keeps what a plugin's process logs and prints.
 type book struct {
-	mu   sync.Mutex
-	text bytes.Buffer // guarded by mu
+	mu      sync.Mutex
+	text    bytes.Buffer // guarded by mu: the host's log of it
+	written bytes.Buffer // guarded by mu: its standard error, as it is
 }
 
 // Write takes one line of the log.
@@ -184,14 +229,45 @@ func (b *book) Write(p []byte) (int, error) {
 }
 
 func (b *book) logger() hclog.Logger {
-	return hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: b, JSONFormat: true})
+	return &pageLogger{b, hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Output: b, JSONFormat: true})}
+}
+
+// pageLogger also takes a plugin's standard error as it is, see supervise.
+type pageLogger struct {
+	b *book
+	hclog.Logger
+}
+
+// Lines takes the standard error.
+func (l *pageLogger) Lines() io.Writer { return (*page)(l.b) }
+
+// page is the part of a book for the standard error.
+type page book
+
+// Write takes a part of it.
+func (p *page) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.written.Write(b)
+}
+
+// said is the standard error so far.
+func (b *book) said() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.written.String()
+}
+
+// logged is the host's log so far.
+func (b *book) logged() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 // printed gives the lines that the plugin wrote to its standard output after the handshake.
 func (b *book) printed() (list []string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for line := range strings.Lines(b.text.String()) {
+	for line := range strings.Lines(b.logged()) {
 		if strings.Contains(line, "plugin printed") && strings.Contains(line, `"stdout"`) {
 			list = append(list, strings.TrimSpace(line))
 		}

@@ -4,11 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,14 +39,36 @@ type trial struct {
 	staging string
 	at      sdk.Position // last acknowledged
 	s       *session
+	when    string // what was done to it before, for the texts
 }
 
 // newTrial makes a fresh instrument and starts the plugin.
 func newTrial(t testing.TB, d *Device) *trial {
 	t.Helper()
+	if d.Instrument == nil {
+		t.Skip(missing("an instrument", "--instrument"))
+	}
+	return tryWith(t, d, d.Instrument(t))
+}
+
+// newTrialOfSettings is for a rule that reads nothing: the instrument may be missing, where the settings are there.
+func newTrialOfSettings(t testing.TB, d *Device) *trial {
+	t.Helper()
+	if d.Instrument != nil {
+		return newTrial(t, d)
+	}
+	tr := tryWith(t, d, Instrument{})
+	if !fits(&tr.proc.manifest, tr.in.Settings) {
+		t.Skip(missing("settings with which the plugin opens", "--instrument, or settings with --settings"))
+	}
+	return tr
+}
+
+func tryWith(t testing.TB, d *Device, in Instrument) *trial {
+	t.Helper()
 	dir := t.TempDir()
-	tr := &trial{t: t, d: d, in: d.Instrument(t), state: filepath.Join(dir, "state"), staging: filepath.Join(dir, "staging")}
-	tr.total = tr.in.Records
+	tr := &trial{t: t, d: d, in: in, total: in.Records, state: filepath.Join(dir, "state"), staging: filepath.Join(dir, "staging")}
+	tr.in.Settings = merged(in.Settings, d.Settings)
 	tr.proc = start(t, d.Binary)
 	return tr
 }
@@ -63,44 +85,34 @@ func (tr *trial) give(n int) {
 // tryOpen opens the device at the last acknowledged position with the instrument's settings, changed by more.
 func (tr *trial) tryOpen(more map[string]any) error {
 	tr.t.Helper()
-	settings := settingsJSON(tr.t, tr.in.Settings, more)
+	opening := tr.opening(more)
+	ctx, cancel := context.WithTimeout(tr.t.Context(), openTime)
+	defer cancel()
+	return tr.proc.conn.OpenDevice(ctx, opening)
+}
+
+// opening prepares an Open as the host does.
+func (tr *trial) opening(more map[string]any) wire.OpenDevice {
+	tr.t.Helper()
 	if err := errors.Join(os.RemoveAll(tr.staging), os.MkdirAll(tr.staging, 0o700), os.MkdirAll(tr.state, 0o700)); err != nil {
 		tr.t.Fatalf("prepare folders: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(tr.t.Context(), openTime)
-	defer cancel()
-	return tr.proc.conn.OpenDevice(ctx, wire.OpenDevice{
-		Name: "conformance", Settings: settings, Position: []byte(tr.at), StateDir: tr.state, StagingDir: tr.staging, LogLevel: "info",
-	})
-}
-
-// settingsJSON is one JSON object.
-func settingsJSON(t testing.TB, settings, more map[string]any) []byte {
-	t.Helper()
-	all := map[string]any{}
-	for k, v := range settings {
-		all[k] = v
+	return wire.OpenDevice{
+		Name: "conformance", Settings: settingsJSON(tr.t, merged(tr.in.Settings, more)), Position: []byte(tr.at),
+		StateDir: tr.state, StagingDir: tr.staging, LogLevel: "info",
 	}
-	for k, v := range more {
-		all[k] = v
-	}
-	b, err := json.Marshal(all)
-	if err != nil {
-		t.Fatalf("encode settings: %v", err)
-	}
-	return b
 }
 
 // open opens the device and starts its stream.
 func (tr *trial) open() *session {
 	tr.t.Helper()
 	if err := tr.tryOpen(nil); err != nil {
-		tr.t.Fatalf("open: %v", err)
+		tr.t.Fatalf("Open: %v%s", err, after(tr.when))
 	}
 	s := &session{tr: tr, group: life.NewGroup(tr.t.Context()), mail: make(chan *batch, 1024), polled: tr.proc.manifest.Polled}
 	run, err := tr.proc.conn.RunDevice(s.group.Context())
 	if err != nil {
-		tr.t.Fatalf("run: %v", err)
+		tr.t.Fatalf("Run: %v", err)
 	}
 	s.run, tr.s = run, s
 	s.group.Go("batches", s.receive)
@@ -118,7 +130,7 @@ func (tr *trial) tryClose() error {
 func (tr *trial) close() {
 	tr.t.Helper()
 	if err := tr.tryClose(); err != nil {
-		tr.t.Fatalf("close: %v", err)
+		tr.t.Fatalf("Close: %v", err)
 	}
 	tr.s.end()
 }
@@ -126,7 +138,9 @@ func (tr *trial) close() {
 // restart begins a new process at the last acknowledged position. The old one was stopped or killed.
 func (tr *trial) restart() *session {
 	tr.t.Helper()
-	tr.s.end()
+	if tr.s != nil {
+		tr.s.end()
+	}
 	tr.proc = start(tr.t, tr.d.Binary)
 	return tr.open()
 }
@@ -137,6 +151,7 @@ type session struct {
 	run     *wire.DeviceRun
 	group   *life.Group
 	mail    chan *batch // closed when the stream has ended
+	gate    sync.Mutex  // held: the host does not read
 	polled  bool
 	polling bool
 	pause   <-chan time.Time
@@ -158,6 +173,8 @@ type batch struct {
 func (s *session) receive(ctx context.Context) error {
 	defer close(s.mail)
 	for {
+		s.gate.Lock()
+		s.gate.Unlock() //nolint:staticcheck // it waits until the host reads again
 		in := wire.Incoming{Keep: true}
 		if err := s.run.Recv(&in); err != nil {
 			return err
@@ -243,7 +260,7 @@ func (s *session) mustBatch() *batch {
 	for {
 		b, err := s.batch()
 		if err != nil {
-			s.tr.t.Fatalf("wait for records: %v", err)
+			s.tr.t.Fatalf("Read: wait for records: %v%s", err, after(s.tr.when))
 		}
 		if len(b.records) > 0 {
 			return b
@@ -264,7 +281,7 @@ func (s *session) ack(b *batch) {
 		s.tr.at = b.next
 	}
 	if err := s.run.Send(wire.Answer{Ack: b.number}); err != nil {
-		s.tr.t.Fatalf("acknowledge: %v", err)
+		s.tr.t.Fatalf("Ack: %v", err)
 	}
 }
 

@@ -12,11 +12,11 @@ import (
 const sinkRecords = 1000
 
 func sinkUnknownSetting(t testing.TB, s *Sink) {
-	checkUnknownSetting(t, newVisit(t, s).tryOpen)
+	checkUnknownSetting(t, newVisitOfSettings(t, s).tryOpen)
 }
 
 func sinkWrongType(t testing.TB, s *Sink) {
-	v := newVisit(t, s)
+	v := newVisitOfSettings(t, s)
 	checkWrongType(t, v.proc.manifest.Settings, v.tryOpen)
 }
 
@@ -31,7 +31,7 @@ func sinkReopens(t testing.TB, s *Sink) {
 		v.close()
 	}
 	if err := v.closeSink(); err != nil {
-		t.Errorf("close what is closed: %v", err)
+		t.Errorf("Close what is closed: %v", err)
 	}
 	v.check(true, all)
 }
@@ -39,10 +39,10 @@ func sinkReopens(t testing.TB, s *Sink) {
 func sinkFailedOpen(t testing.TB, s *Sink) {
 	v := newVisit(t, s)
 	if err := v.tryOpen(map[string]any{"no_such_setting": "x"}); err == nil {
-		t.Log("open did not fail, which another rule reports")
+		t.Log("Open did not fail, which another rule reports")
 	}
 	if err := v.closeSink(); err != nil {
-		t.Errorf("close after a failed open: %v", err)
+		t.Errorf("Close after an Open that failed: %v", err)
 	}
 	v.open()
 	batch := exams(t, 0, 1)
@@ -59,22 +59,22 @@ func sinkChecked(t testing.TB, s *Sink) {
 	for range 2 {
 		found, err := v.inspect()
 		if err != nil {
-			t.Fatalf("check: %v", err)
+			t.Fatalf("Check: %v", err)
 		}
 		if len(found) > 0 && !v.proc.manifest.Checks {
-			t.Errorf("it found %v, and its manifest does not say that it checks", found)
+			t.Errorf("Check: it found %v, and its manifest does not say that it checks", found)
 		}
 		for _, f := range found {
 			if f.Text == "" {
-				t.Errorf("a finding of %q has no text", f.Setting)
+				t.Errorf("Check: a finding of %q has no text", f.Setting)
 			}
 		}
 	}
 	if n := v.host.writes(); n > 0 {
-		t.Errorf("it wrote to the store %d times while it was checked", n)
+		t.Errorf("Check: it wrote to the store %d times while it was checked", n)
 	}
 	if after := v.folders(); after != before {
-		t.Errorf("its folders had %s, and have %s", before, after)
+		t.Errorf("Check: its folders had %s, and have %s", before, after)
 	}
 	v.proc.stop(t)
 	v.begin()
@@ -151,7 +151,7 @@ func sinkBadRecord(t testing.TB, s *Sink) {
 	v.send(false, batch)
 	o := v.outcome()
 	if o.Failure != nil || len(o.Errors) != 1 || o.Errors[0].Index != 2 || o.Errors[0].Reason == "" {
-		t.Errorf("record 2 of a batch is bad; want it refused alone with a reason, got %s", say(o))
+		t.Errorf("Write: record 2 of a batch is bad; want it refused alone with a reason, got %s", say(o))
 	}
 	v.close()
 	v.check(true, slices.Delete(batch, 2, 3))
@@ -169,7 +169,7 @@ func sinkOrder(t testing.TB, s *Sink) {
 	}
 	for i := range 4 {
 		if o := v.outcome(); o.Number != uint64(i+1) || o.Failure != nil {
-			t.Errorf("outcome %d is of batch %d, %s", i+1, o.Number, say(o))
+			t.Errorf("Write: outcome %d is of batch %d, %s", i+1, o.Number, say(o))
 		}
 	}
 	v.close()
@@ -184,7 +184,7 @@ func sinkClasses(t testing.TB, s *Sink) {
 	var all []sdk.Record
 	for c := sdk.ClassNone; c <= sdk.ClassUnknown; c++ {
 		batch := exams(t, 10*int(c), 2)
-		v.host.fail(c)
+		v.host.fail(fault{class: c})
 		v.send(true, batch)
 		o := v.outcome()
 		used := v.host.mend()
@@ -192,13 +192,13 @@ func sinkClasses(t testing.TB, s *Sink) {
 			if c == sdk.ClassNone {
 				t.Skip("the sink uses neither store nor cache in Write")
 			}
-			t.Fatalf("class %s: the sink did not try again", c)
+			t.Fatalf("Write: class %s: the sink did not try again", c)
 		}
 		switch {
 		case o.Failure != nil && sdk.ClassOf(o.Failure) != c:
-			t.Errorf("store or cache failed with class %s, the sink with %s: %v", c, sdk.ClassOf(o.Failure), o.Failure)
+			t.Errorf("Write: store or cache failed with class %s, the sink with %s: %v", c, sdk.ClassOf(o.Failure), o.Failure)
 		case len(o.Errors) > 0 && c != sdk.ClassPermanent:
-			t.Errorf("store or cache failed with class %s, and the sink refused records for good: %s", c, say(o))
+			t.Errorf("Write: store or cache failed with class %s, and the sink refused records for good: %s", c, say(o))
 		}
 		if len(o.Errors) == 0 {
 			all = append(all, batch...)
@@ -206,7 +206,7 @@ func sinkClasses(t testing.TB, s *Sink) {
 		if o.Failure != nil {
 			v.send(true, batch)
 			if o := v.outcome(); o.Failure != nil || len(o.Errors) > 0 {
-				t.Errorf("after a failure of class %s the same batch is not stored: %s", c, say(o))
+				t.Errorf("Write: after a failure of class %s the same batch is not stored: %s", c, say(o))
 			}
 		}
 	}
@@ -222,7 +222,7 @@ func sinkAgain(t testing.TB, s *Sink) {
 	if v.to.Break != nil {
 		mend = v.to.Break(t)
 	} else {
-		v.host.fail(sdk.ClassBusy)
+		v.host.fail(fault{class: sdk.ClassBusy})
 	}
 	first, second := exams(t, 0, 2), exams(t, 2, 2)
 	v.send(true, first)
@@ -233,46 +233,17 @@ func sinkAgain(t testing.TB, s *Sink) {
 	}
 	v.send(false, second)
 	if o := v.outcome(); o.Failure == nil {
-		t.Errorf("a batch behind a failed one was written before the failed one came again: %s", say(o))
+		t.Errorf("Write: a batch behind a failed one was written before the failed one came again: %s", say(o))
 	}
 	v.send(true, first)
 	v.send(false, second)
 	for range 2 {
 		if o := v.outcome(); o.Failure != nil || len(o.Errors) > 0 {
-			t.Errorf("told to go on, and did not: %s", say(o))
+			t.Errorf("Write: told to go on, and did not: %s", say(o))
 		}
 	}
 	v.close()
 	v.check(s.Idempotent, first, second)
-}
-
-// sinkKilled kills the process over its work, and writes everything again that has no answer.
-func sinkKilled(t testing.TB, s *Sink) {
-	v := newVisit(t, s)
-	v.open()
-	const batches, size = 40, 50
-	for i := range batches {
-		v.send(false, exams(t, size*i, size))
-		if i == batches/2 {
-			v.outcome()
-			v.proc.kill(t)
-			break
-		}
-	}
-	v.end()
-	answered := 1
-	for o := range v.answers {
-		if o.Failure == nil {
-			answered++
-		}
-	}
-	v.begin()
-	v.open()
-	for i := answered; i < batches; i++ {
-		v.write(exams(t, size*i, size))
-	}
-	v.close()
-	v.check(s.Idempotent, exams(t, 0, batches*size))
 }
 
 func sinkPrints(t testing.TB, s *Sink) {
@@ -290,9 +261,11 @@ func sinkEnds(t testing.TB, s *Sink) {
 	v.open()
 	v.write(exams(t, 0, 10))
 	v.send(false, exams(t, 10, 10))
+	started := children(t, v.proc.pid)
 	if !v.proc.endHost(t) {
-		t.Errorf("lives %v after its standard input ended", endTime)
+		t.Errorf("in Write: it lives %v after its standard input ended", endTime)
 		v.proc.kill(t)
 	}
+	checkOrphans(t, started)
 	v.end()
 }

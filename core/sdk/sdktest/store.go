@@ -2,9 +2,7 @@ package sdktest
 
 import (
 	"context"
-	"fmt"
 	"sync"
-	"time"
 
 	"github.com/hostd/hostd/core/sdk"
 )
@@ -110,112 +108,4 @@ func (s *Store) Table(_ context.Context, name string) (sdk.Table, error) {
 		return sdk.Table{Database: "sqlite"}, nil
 	}
 	return s.Tables(name)
-}
-
-// faults stands between a plugin and its store and cache, counts the calls, and fails them when told to.
-type faults struct {
-	store sdk.Store
-
-	mu    sync.Mutex
-	err   error             // guarded by mu: what every call fails with; nil is none
-	calls int               // guarded by mu
-	wrote int               // guarded by mu: calls of Write
-	cache map[string][]byte // guarded by mu
-}
-
-func newFaults(store sdk.Store) *faults { return &faults{store: store, cache: map[string][]byte{}} }
-
-// fail makes every call fail with an error of the class; classNone with an error without one.
-func (f *faults) fail(c sdk.Class) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.err, f.calls = fmt.Errorf("the suite lets it fail"), 0
-	if c != sdk.ClassNone {
-		f.err = sdk.WithClass(c, f.err)
-	}
-}
-
-// mend ends the failing, and says how many calls failed.
-func (f *faults) mend() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.err = nil
-	return f.calls
-}
-
-func (f *faults) call() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.calls++
-	return f.err
-}
-
-// Write is sdk.Store's.
-func (f *faults) Write(ctx context.Context, changes ...sdk.Change) ([]sdk.Changed, error) {
-	f.mu.Lock()
-	f.wrote++
-	f.mu.Unlock()
-	if err := f.call(); err != nil {
-		return nil, err
-	}
-	return f.store.Write(ctx, changes...)
-}
-
-// writes is how often it was written.
-func (f *faults) writes() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.wrote
-}
-
-// Table is sdk.Catalog's.
-func (f *faults) Table(ctx context.Context, name string) (sdk.Table, error) {
-	if err := f.call(); err != nil {
-		return sdk.Table{}, err
-	}
-	if c, ok := f.store.(sdk.Catalog); ok {
-		return c.Table(ctx, name)
-	}
-	return sdk.Table{Database: "sqlite"}, nil
-}
-
-// Query is sdk.Store's.
-func (f *faults) Query(ctx context.Context, q sdk.Query) (sdk.Result, error) {
-	if err := f.call(); err != nil {
-		return sdk.Result{}, err
-	}
-	return f.store.Query(ctx, q)
-}
-
-// Get is sdk.Cache's.
-func (f *faults) Get(_ context.Context, key string) ([]byte, bool, error) {
-	if err := f.call(); err != nil {
-		return nil, false, err
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	v, ok := f.cache[key]
-	return v, ok, nil
-}
-
-// Put is sdk.Cache's.
-func (f *faults) Put(_ context.Context, key string, value []byte, _ time.Duration) error {
-	if err := f.call(); err != nil {
-		return err
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.cache[key] = value
-	return nil
-}
-
-// Drop is sdk.Cache's.
-func (f *faults) Drop(_ context.Context, key string) error {
-	if err := f.call(); err != nil {
-		return err
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.cache, key)
-	return nil
 }

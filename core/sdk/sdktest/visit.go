@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,16 +30,40 @@ type visit struct {
 	host    *faults
 	id      uint32 // of store and cache, for this process
 	stream  *wire.SinkRun
+	gate    sync.Mutex  // held: the host does not read
 	group   *life.Group // of the stream
 	answers chan wire.Outcome
 	number  uint64
 	seq     uint64
+	when    string // what was done to it before, for the texts
 }
 
 func newVisit(t testing.TB, s *Sink) *visit {
 	t.Helper()
+	if s.Destination == nil {
+		t.Skip(missing("a destination", "--destination"))
+	}
+	return visitWith(t, s, s.Destination(t))
+}
+
+// newVisitOfSettings is for a rule that writes nothing: the destination may be missing, where the settings are there.
+func newVisitOfSettings(t testing.TB, s *Sink) *visit {
+	t.Helper()
+	if s.Destination != nil {
+		return newVisit(t, s)
+	}
+	v := visitWith(t, s, Destination{})
+	if !fits(&v.proc.manifest, v.to.Settings) {
+		t.Skip(missing("settings with which the plugin opens", "--destination, or settings with --settings"))
+	}
+	return v
+}
+
+func visitWith(t testing.TB, s *Sink, to Destination) *visit {
+	t.Helper()
 	dir := t.TempDir()
-	v := &visit{t: t, s: s, to: s.Destination(t), state: filepath.Join(dir, "state"), blobs: filepath.Join(dir, "blobs")}
+	v := &visit{t: t, s: s, to: to, state: filepath.Join(dir, "state"), blobs: filepath.Join(dir, "blobs")}
+	v.to.Settings = merged(to.Settings, s.Settings)
 	if v.to.Store == nil {
 		v.to.Store = &Store{}
 	}
@@ -73,7 +98,7 @@ func (v *visit) tryOpen(more map[string]any) error {
 func (v *visit) opening(more map[string]any) wire.OpenSink {
 	v.t.Helper()
 	return wire.OpenSink{
-		Name: "conformance", Settings: settingsJSON(v.t, v.to.Settings, more), StateDir: v.state, BlobDir: v.blobs, BrokerID: v.id, LogLevel: "info",
+		Name: "conformance", Settings: settingsJSON(v.t, merged(v.to.Settings, more)), StateDir: v.state, BlobDir: v.blobs, BrokerID: v.id, LogLevel: "info",
 	}
 }
 
@@ -105,18 +130,20 @@ func (v *visit) folders() string {
 func (v *visit) open() {
 	v.t.Helper()
 	if err := v.tryOpen(nil); err != nil {
-		v.t.Fatalf("open: %v", err)
+		v.t.Fatalf("Open: %v%s", err, after(v.when))
 	}
 	v.group, v.answers, v.number = life.NewGroup(v.t.Context()), make(chan wire.Outcome, 64), 0
 	stream, err := v.proc.conn.RunSink(v.group.Context())
 	if err != nil {
-		v.t.Fatalf("run: %v", err)
+		v.t.Fatalf("Run: %v", err)
 	}
 	v.stream = stream
 	answers := v.answers
 	v.group.Go("outcomes", func(ctx context.Context) error {
 		defer close(answers)
 		for {
+			v.gate.Lock()
+			v.gate.Unlock() //nolint:staticcheck // it waits until the host reads again
 			o, err := stream.Recv()
 			if err != nil {
 				return err
@@ -130,6 +157,14 @@ func (v *visit) open() {
 	})
 }
 
+// after tells what was done before; nothing is not told.
+func after(when string) string {
+	if when == "" {
+		return ""
+	}
+	return " (before, " + when + ")"
+}
+
 // end ends the stream.
 func (v *visit) end() {
 	v.group.Cancel()
@@ -141,7 +176,7 @@ func (v *visit) close() {
 	v.t.Helper()
 	v.end()
 	if err := v.closeSink(); err != nil {
-		v.t.Fatalf("close: %v", err)
+		v.t.Fatalf("Close: %v", err)
 	}
 }
 
@@ -159,7 +194,7 @@ func (v *visit) send(again bool, records []sdk.Record) {
 		out.Raw(wire.AppendRecord(nil, &records[i]), "conformance", time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixNano(), v.seq)
 	}
 	if err := v.stream.Send(out); err != nil {
-		v.t.Fatalf("send batch %d: %v", v.number, err)
+		v.t.Fatalf("Write: send batch %d: %v", v.number, err)
 	}
 }
 
@@ -171,11 +206,11 @@ func (v *visit) outcome() wire.Outcome {
 	select {
 	case o, ok := <-v.answers:
 		if !ok {
-			v.t.Fatalf("the stream ended before the outcome: %v", v.group.Wait())
+			v.t.Fatalf("Write: the stream ended before the outcome: %v", v.group.Wait())
 		}
 		return o
 	case <-over.C:
-		v.t.Fatalf("no outcome within %v", sinkTime)
+		v.t.Fatalf("Write: no outcome within %v", sinkTime)
 	}
 	return wire.Outcome{}
 }
@@ -185,7 +220,7 @@ func (v *visit) write(records []sdk.Record) {
 	v.t.Helper()
 	v.send(false, records)
 	if o := v.outcome(); o.Failure != nil || len(o.Errors) > 0 {
-		v.t.Fatalf("a batch of %d good records is not stored: %v", len(records), say(o))
+		v.t.Fatalf("Write: a batch of %d good records is not stored: %v", len(records), say(o))
 	}
 }
 
@@ -204,14 +239,14 @@ func (v *visit) check(once bool, want ...[]sdk.Record) {
 	for _, r := range slices.Concat(want...) {
 		switch n := held[r.ID]; {
 		case n == 0:
-			v.t.Errorf("record %s is answered for and not stored", r.ID)
+			v.t.Errorf("Write: record %s is answered for and not stored", r.ID)
 		case n > 1 && once:
-			v.t.Errorf("record %s is stored %d times", r.ID, n)
+			v.t.Errorf("Write: record %s is stored %d times", r.ID, n)
 		}
 		delete(held, r.ID)
 	}
 	for id := range held {
-		v.t.Errorf("record %s is stored, and was not answered for", id)
+		v.t.Errorf("Write: record %s is stored, and was not answered for", id)
 	}
 }
 

@@ -246,13 +246,13 @@ func (s *deviceSession) awaitWindow(ctx context.Context) error {
 // position is. The batch is registered as open before its first message leaves.
 func (s *deviceSession) send(stream wire.DeviceStream, b sdk.Batch) error {
 	if len(b.Next) > sdk.MaxPosition {
-		return fmt.Errorf("position of %d bytes, the limit is %d", len(b.Next), sdk.MaxPosition)
+		return fmt.Errorf("read: position of %d bytes, the limit is %d: keep what is larger in Env.StateDir", len(b.Next), sdk.MaxPosition)
 	}
 	out, count := wire.NewOutgoing(sdk.MaxBatchSize), 0
 	for i := range b.Records {
 		r := &b.Records[i]
 		if err := s.finisher.finish(r); err != nil {
-			return fmt.Errorf("record %d of the batch: %w", i, err)
+			return fmt.Errorf("read: record %d of the batch: %w", i, err)
 		}
 		if count > 0 && (count == sdk.MaxBatch || out.Len()+wire.RecordSize(r) > sdk.MaxBatchSize) {
 			out.Head(s.part(), "")

@@ -46,6 +46,14 @@ func raw(h wire.DeviceHandler, opts ...grpc.ServerOption) {
 	os.Exit(0)
 }
 
+// future serves the next version of the contract.
+func future() {
+	next := wire.Handshake()
+	next.ProtocolVersion++
+	plugin.Serve(&plugin.ServeConfig{HandshakeConfig: next, Plugins: plugin.PluginSet{wire.PluginName: &wire.Glue{Register: func(*plugin.GRPCBroker, *grpc.Server) {}}}, GRPCServer: plugin.DefaultGRPCServer})
+	os.Exit(0)
+}
+
 // silent has it never say what it is.
 var silent = grpc.UnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	if strings.HasSuffix(info.FullMethod, "/Describe") {

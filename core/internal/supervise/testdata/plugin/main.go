@@ -39,6 +39,8 @@ func main() {
 		raw(&huge{}, silent)
 	case "huge":
 		raw(&huge{})
+	case "future":
+		future()
 	case "window8":
 		m.Window = 8
 	case "refuser":
@@ -206,7 +208,15 @@ func (d *device) tell(line string) {
 }
 
 // refuser is a device with a negative answer: it reads the refused batch again.
-type refuser struct{ device }
+// Its settings are those that the device in it reads.
+type refuser struct {
+	Mode    string `setting:"mode" help:"how it misbehaves"`
+	Batches int    `setting:"batches" help:"after which Read has no more"`
+	Size    int    `setting:"size" default:"1" help:"records of a batch"`
+	Lines   int    `setting:"lines" help:"that it logs"`
+
+	device
+}
 
 func (r *refuser) Refuse(_ context.Context, upTo sdk.Position, why sdk.Reason) error {
 	r.tell("refuse " + string(upTo) + " " + string(why))

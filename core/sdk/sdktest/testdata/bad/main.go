@@ -4,9 +4,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	plugin "github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
@@ -18,9 +20,17 @@ import (
 
 func main() {
 	name := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")
+	if len(os.Args) > 1 && strings.HasPrefix(name, "plays") {
+		play(name)
+		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == "idle" {
+		time.Sleep(time.Minute)
+		return
+	}
 	m := sdk.Manifest{Name: name, Version: "1.0.0", Identity: "running number", LossWindow: "none: it is a test"}
 	switch name {
-	case "good-sink", "buffers", "doubles", "classless", "all-or-none":
+	case "good-sink", "buffers", "doubles", "classless", "all-or-none", "shrugs", "hasty", "tells", "locks-sink":
 		serve.Sink(&sink{fault: name}, m)
 	case "check-writes":
 		serve.Sink(&checker{}, m)
@@ -32,7 +42,7 @@ func main() {
 	case "polled":
 		m.Polled, m.Every = true, "50ms"
 		serve.Device(&tape{fault: name}, m)
-	case "reads-ahead", "undead", "fat":
+	case "reads-ahead", "undead", "fat", "twice", "keeps-place", "inline":
 		raw(m, name)
 	case "wide":
 		m.Window = 3
@@ -71,17 +81,28 @@ type rawDevice struct {
 	stop  context.CancelFunc
 	done  chan struct{}
 	ctx   context.Context
+	run   context.Context // of the last stream
+	cut   bool            // the stream ended before Close
 }
 
 func (d *rawDevice) Open(ctx context.Context, o wire.OpenDevice) error {
+	if d.fault == "twice" && d.ctx != nil && d.ctx.Err() == nil {
+		return errors.New("it is open")
+	}
+	place := d.tape.last
 	d.tape = tape{fault: d.fault}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	d.done = make(chan struct{})
 	close(d.done)
-	return d.tape.Open(ctx, sdk.Env{Name: o.Name, Settings: sdk.NewSettings(o.Settings)}, sdk.Position(o.Position))
+	err := d.tape.Open(ctx, sdk.Env{Name: o.Name, Settings: sdk.NewSettings(o.Settings)}, sdk.Position(o.Position))
+	if d.fault == "keeps-place" && d.cut {
+		d.tape.last, d.cut = place, false
+	}
+	return err
 }
 
 func (d *rawDevice) Run(ctx context.Context, s wire.DeviceStream) error {
+	d.run = ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan struct{})
@@ -128,6 +149,7 @@ func (d *rawDevice) Run(ctx context.Context, s wire.DeviceStream) error {
 
 func (d *rawDevice) Close(context.Context) error {
 	if d.stop != nil {
+		d.cut = d.run != nil && d.run.Err() != nil
 		d.stop()
 		<-d.done
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/hostd/hostd/core/sdk"
 )
@@ -18,6 +19,7 @@ type sink struct {
 
 	fault string
 	store sdk.Store
+	state string
 	file  *os.File
 	seen  map[string]bool
 	later []string
@@ -26,6 +28,11 @@ type sink struct {
 func (s *sink) Open(_ context.Context, env sdk.SinkEnv) error {
 	if err := env.Settings.Decode(s); err != nil {
 		return err
+	}
+	if s.state = env.StateDir; s.fault == "locks-sink" {
+		if err := lock(s.state); err != nil {
+			return err
+		}
 	}
 	s.store, s.seen, s.later = env.Store, map[string]bool{}, nil
 	path := filepath.Join(s.Dir, "list")
@@ -96,14 +103,34 @@ func (s *sink) through(ctx context.Context, records []sdk.Record) error {
 	for i := range records {
 		changes[i] = sdk.OnceFor(&records[i], sdk.Insert{Table: "list", Rows: []sdk.Row{{"id": records[i].ID}}})
 	}
+	switch s.fault {
+	case "shrugs":
+		if _, err := s.store.Query(ctx, sdk.Query{SQL: "SELECT 1"}); err != nil {
+			return err
+		}
+	case "hasty":
+		hurried, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		defer cancel()
+		ctx = hurried
+	}
 	_, err := s.store.Write(ctx, changes...)
-	if err != nil && s.fault == "classless" {
+	switch {
+	case err == nil:
+		return nil
+	case s.fault == "classless", s.fault == "shrugs":
 		return errors.New(err.Error())
+	case s.fault == "tells":
+		return fmt.Errorf("exam of %s: %w", records[0].Patient, err)
 	}
 	return err
 }
 
 func (s *sink) Close(context.Context) error {
+	if s.fault == "locks-sink" {
+		if err := os.RemoveAll(filepath.Join(s.state, "lock")); err != nil {
+			return err
+		}
+	}
 	if s.file == nil {
 		return nil
 	}

@@ -6,31 +6,43 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"time"
 
 	"github.com/hostd/hostd/core/sdk"
 )
 
 // tape is a device that holds Count records and gives Batch of them at a time.
 type tape struct {
-	Count int `setting:"count" default:"40" min:"0" help:"how many records there are"`
-	Batch int `setting:"batch" default:"8" min:"1" help:"how many of them are one batch"`
+	Count int    `setting:"count" default:"40" min:"0" help:"how many records there are"`
+	Batch int    `setting:"batch" default:"8" min:"1" help:"how many of them are one batch"`
+	Large string `setting:"large" help:"file that says how many bytes the first record has"`
 
 	fault  string
 	opened int
 	last   int64
 	name   string
 	dir    string // of attachments
+	state  string
+	log    *slog.Logger
+	open   []*os.File
+	since  atomic.Int64 // Unix nanoseconds: of the batch without an answer; 0 is none
 }
 
 func (d *tape) Open(_ context.Context, env sdk.Env, from sdk.Position) error {
-	d.name, d.dir = env.Name, env.StagingDir
+	d.name, d.dir, d.state, d.log = env.Name, env.StagingDir, env.StateDir, env.Log
 	if err := d.decode(env.Settings); err != nil {
 		return err
 	}
 	if d.opened++; d.fault == "tires" && d.opened > 3 {
 		return errors.New("open: the port is in use")
+	}
+	if err := d.misopen(env); err != nil {
+		return err
 	}
 	var err error
 	if d.last, err = from.Offset(); err != nil {
@@ -59,12 +71,19 @@ func (d *tape) decode(s sdk.Settings) error {
 			return err
 		}
 		for key := range values {
-			if key != "count" && key != "batch" {
+			if key != "count" && key != "batch" && key != "large" {
 				delete(values, key)
 			}
 		}
 		for _, f := range sdk.CheckSettings(list, values) {
 			return f
+		}
+		return nil
+	case "loose":
+		return d.loosely(s)
+	case "quotes":
+		if err := s.Decode(d); err != nil {
+			return fmt.Errorf("%w in %s", err, s.JSON())
 		}
 		return nil
 	case "mute":
@@ -109,12 +128,24 @@ func (d *tape) Read(ctx context.Context) (sdk.Batch, error) {
 		b.Records[i] = r
 	}
 	b.Next = sdk.Offset(d.last)
+	d.since.Store(time.Now().UnixNano())
 	return b, nil
 }
 
 func (d *tape) record(n int64) (sdk.Record, error) {
 	r := sdk.Record{ID: fmt.Sprintf("tape-%d", n), Kind: "document", ContentType: "text/plain", Data: fmt.Appendf(nil, "document %d", n)}
+	if size, err := os.ReadFile(d.Large); err == nil && n == 1 {
+		length, err := strconv.Atoi(string(size))
+		if err != nil {
+			return r, err
+		}
+		r.Data = bytes.Repeat([]byte("x"), length)
+	}
 	switch d.fault {
+	case "gossips":
+		return d.gossip(r)
+	case "chatters":
+		d.log.Info("a record", "id", r.ID)
 	case "renames":
 		r.ID = fmt.Sprintf("tape-%d-%d", n, os.Getpid())
 	case "rewrites":
@@ -135,9 +166,17 @@ func (d *tape) record(n int64) (sdk.Record, error) {
 	return r, nil
 }
 
-func (d *tape) Ack(context.Context, sdk.Position) error { return nil }
+func (d *tape) Ack(context.Context, sdk.Position) error {
+	d.since.Store(0)
+	return nil
+}
 
-func (d *tape) Close(context.Context) error { return nil }
+func (d *tape) Close(context.Context) error {
+	if d.fault == "locks" {
+		return os.RemoveAll(filepath.Join(d.state, "lock"))
+	}
+	return nil
+}
 
 // refuser is a tape that can wind back.
 type refuser struct{ tape }
