@@ -71,5 +71,6 @@ func (k *kit) root() *cobra.Command {
 	root.PersistentFlags().BoolVar(&k.json, "json", false, "answer in JSON")
 	plugins := &cobra.Command{Use: "plugins", Short: "try a plugin, and put it to the test"}
 	root.AddCommand(plugins)
+	root.AddCommand(k.newCommand())
 	return root
 }
