@@ -49,7 +49,8 @@ var table = []line{
 		pkg: "core/sdk/serve", may: []string{"core/sdk", "core/sdk/exam", "core/internal/wire", "core/internal/life"},
 		inTests: core, owns: []string{goPlugin, grpc, hclog, xsys},
 	},
-	{pkg: "core/sdk/sim", may: []string{"core/sdk", "core/sdk/exam"}},
+	// life: the end of a context ends a step that waits; x/sys: a pty stands for a serial line.
+	{pkg: "core/sdk/sim", may: []string{"core/sdk", "core/sdk/exam", "core/internal/life"}, owns: []string{xsys}},
 	{ // supervise and hclog: the suite starts plugins as the host does
 		pkg: "core/sdk/sdktest", may: []string{"core/sdk", "core/sdk/exam", "core/internal/wire", "core/internal/life", "core/internal/supervise"},
 		inTests: core, owns: []string{hclog},

@@ -36,16 +36,20 @@ const (
 )
 
 // Device runs a device plugin; it is all that its main does, and it does not return. The settings are described from
-// d's struct tags, see sdk.Describe. Window, Polled and the texts come from m.
-func Device(d sdk.Device, m sdk.Manifest) {
+// d's struct tags, see sdk.Describe. Window, Polled and the texts come from m. With an argument that names one of the
+// modes the process is that instead.
+func Device(d sdk.Device, m sdk.Manifest, modes ...Mode) {
+	runMode(&m, modes)
 	m.Role = sdk.RoleDevice
 	out := start(&m, d)
 	h := &deviceHandler{device: d, window: max(m.Window, 1), polled: m.Polled, log: out}
 	serve(m, func(_ *plugin.GRPCBroker, s *grpc.Server) { wire.RegisterDevice(s, m, h) }, h.Close)
 }
 
-// Sink runs a sink plugin; it is all that its main does, and it does not return.
-func Sink(s sdk.Sink, m sdk.Manifest) {
+// Sink runs a sink plugin; it is all that its main does, and it does not return. With an argument that names one of the
+// modes the process is that instead.
+func Sink(s sdk.Sink, m sdk.Manifest, modes ...Mode) {
+	runMode(&m, modes)
 	m.Role = sdk.RoleSink
 	_, m.Checks = s.(sdk.Checker)
 	out := start(&m, s)

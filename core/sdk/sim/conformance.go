@@ -1,0 +1,159 @@
+package sim
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/hostd/hostd/core/internal/life"
+)
+
+// Instrument is what a device's `NAME simulate --conformance` gives the conformance suite: one fresh instrument.
+type Instrument struct {
+	// Settings with which the plugin finds it.
+	Settings map[string]any
+	// Records that it holds from the beginning.
+	Records int
+	// Produce makes it give n records more. Nil: it gives Records, and the suite asks for no others.
+	Produce func(n int) error
+	// Run plays it until ctx ends; nil where nobody has to, as in a folder. What it returns before ends all.
+	Run func(ctx context.Context) error
+}
+
+// Destination is what a sink's `NAME simulate --conformance` gives the conformance suite: one fresh and empty place.
+type Destination struct {
+	// Settings with which the plugin finds it.
+	Settings map[string]any
+	// Idempotent says that a record which is written again is not stored again.
+	Idempotent bool
+	// Stored gives the IDs of the records that it holds, one for each time that it holds the record.
+	Stored func() ([]string, error)
+	// Break makes every write fail until Mend; both nil where that cannot be.
+	Break, Mend func() error
+	// Run plays it until ctx ends; nil where nobody has to.
+	Run func(ctx context.Context) error
+}
+
+// Conformance offers the instrument to the suite: it prints its settings and records as one line of JSON on out, and then
+// does what the lines of in ask for: "produce N", answered with "ok", or with "no" where Produce is nil. It returns at the
+// end of in, and nil then; or with the first failure, or when ctx ends, which may leave a read of in behind.
+func Conformance(ctx context.Context, in io.Reader, out io.Writer, i Instrument) error {
+	first := struct {
+		Settings map[string]any `json:"settings"`
+		Records  int            `json:"records"`
+	}{settings(i.Settings), i.Records}
+	return converse(ctx, in, out, first, i.Run, func(line string) (any, error) {
+		count, ok := strings.CutPrefix(line, "produce ")
+		n, err := strconv.Atoi(count)
+		switch {
+		case !ok || err != nil || n < 0:
+			return nil, errUnknown
+		case i.Produce == nil:
+			return no, nil
+		}
+		return yes, i.Produce(n)
+	})
+}
+
+// ConformanceSink offers the destination to the suite as Conformance does: the line of JSON has the settings and whether
+// it is idempotent; "stored" is answered with the list of IDs in JSON, "break" and "mend" with "ok" or "no".
+func ConformanceSink(ctx context.Context, in io.Reader, out io.Writer, d Destination) error {
+	first := struct {
+		Settings   map[string]any `json:"settings"`
+		Idempotent bool           `json:"idempotent"`
+	}{settings(d.Settings), d.Idempotent}
+	able := func(f func() error) (any, error) {
+		if f == nil {
+			return no, nil
+		}
+		return yes, f()
+	}
+	return converse(ctx, in, out, first, d.Run, func(line string) (any, error) {
+		switch line {
+		case "stored":
+			ids, err := d.Stored()
+			return append([]string{}, ids...), err
+		case "break":
+			return able(d.Break)
+		case "mend":
+			return able(d.Mend)
+		}
+		return nil, errUnknown
+	})
+}
+
+// word is an answer that stands as it is.
+type word string
+
+const (
+	yes word = "ok"
+	no  word = "no"
+)
+
+var errUnknown = errors.New("it is none of the suite's")
+
+func settings(m map[string]any) map[string]any {
+	if m == nil {
+		m = map[string]any{}
+	}
+	return m
+}
+
+// converse prints the first line and answers each of in.
+func converse(ctx context.Context, in io.Reader, out io.Writer, first any, run func(context.Context) error, answer func(line string) (any, error)) error {
+	g, lines := life.NewGroup(ctx), life.NewGroup(ctx)
+	if run != nil {
+		g.Go("instrument", run)
+	}
+	over := make(chan error, 1)
+	lines.Go("lines", func(context.Context) error {
+		over <- converseLines(in, out, first, answer)
+		return nil
+	})
+	var err error
+	select {
+	case err = <-over:
+	case err = <-g.Failed():
+	case <-ctx.Done():
+	}
+	g.Cancel()
+	if end := g.Wait(); err == nil {
+		err = end
+	}
+	return err
+}
+
+func converseLines(in io.Reader, out io.Writer, first any, answer func(line string) (any, error)) error {
+	if err := printLine(out, first); err != nil {
+		return err
+	}
+	scan := bufio.NewScanner(in)
+	for scan.Scan() {
+		said, err := answer(scan.Text())
+		if err != nil {
+			return fmt.Errorf("answer %q: %w", scan.Text(), err)
+		}
+		if err := printLine(out, said); err != nil {
+			return err
+		}
+	}
+	return scan.Err()
+}
+
+func printLine(out io.Writer, v any) error {
+	if w, ok := v.(word); ok {
+		_, err := fmt.Fprintln(out, string(w))
+		return err
+	}
+	line, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("write line for the suite: %w", err)
+	}
+	_, err = fmt.Fprintln(out, string(line))
+	return err
+}
