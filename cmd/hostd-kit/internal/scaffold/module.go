@@ -38,11 +38,11 @@ var (
 
 // The serial library of a serial driver, which hostd itself does not use.
 const (
-	serialModule = "go.bug.st/serial"
-	serialSums   = `go.bug.st/serial v1.8.0 h1:ZtnmN8aYXtPlTghwSvDWPHKBHL9TM6oFDa+KpSn4SQE=
+	serialModule  = "go.bug.st/serial"
+	serialVersion = "v1.8.0"
+	serialSums    = `go.bug.st/serial v1.8.0 h1:ZtnmN8aYXtPlTghwSvDWPHKBHL9TM6oFDa+KpSn4SQE=
 go.bug.st/serial v1.8.0/go.mod h1:d0MmS16Qt9b1m06yoYRNUXhRRTJV5Qg2S5EKqQtnayQ=
 `
-	serialVersion = "v1.8.0"
 )
 
 // writeSDK writes the SDK's source where it is not, and gives its path as seen from the module in dir.
@@ -129,12 +129,12 @@ func (p *Plan) moduleFiles(sdkAt string) (mod, sum []byte, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	text := "module " + p.Module + "\n\n" + goLine(hostd) + "require (\n\t" + sdkModule + " v" + p.Version + "\n"
+	needs := "require " + sdkModule + " v" + p.Version + "\n"
 	if p.Kind == "serial" {
-		text += "\t" + serialModule + " " + serialVersion + "\n"
+		needs = "require (\n\t" + sdkModule + " v" + p.Version + "\n\t" + serialModule + " " + serialVersion + "\n)\n"
 		sum = sorted(append(sum, serialSums...))
 	}
-	text += ")\n\n" + requireText(hostd, slices.Sorted(slices.Values(slices.Concat(direct, indirect))), " // indirect")
+	text := "module " + p.Module + "\n\n" + goLine(hostd) + needs + "\n" + requireText(hostd, slices.Sorted(slices.Values(slices.Concat(direct, indirect))), " // indirect")
 	return []byte(text + "\nreplace " + sdkModule + " => " + sdkAt + "\n"), sum, nil
 }
 
