@@ -17,7 +17,14 @@ import (
 var version = "0.1.0-dev" //nolint:gochecknoglobals // the linker needs a variable
 
 func (k *kit) newCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "new", Short: "begin a device or sink plugin: a module that builds, with its test"}
+	cmd := &cobra.Command{
+		Use:   "new",
+		Short: "begin a device or sink plugin: a module that builds, with its test",
+		Args:  cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return usage{fmt.Errorf("%s needs device or sink, and a name; see %[1]s --help", cmd.CommandPath())}
+		},
+	}
 	cmd.AddCommand(k.newRoleCommand(sdk.RoleDevice), k.newRoleCommand(sdk.RoleSink))
 	return cmd
 }
