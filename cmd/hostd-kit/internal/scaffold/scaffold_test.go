@@ -67,12 +67,16 @@ func goToolFor(t *testing.T, system, dir string, args ...string) string {
 	return string(out)
 }
 
-// TestModulesKeepTheContract builds what is written outside of the repository, vets it, and runs its tests.
+// TestModulesKeepTheContract builds what is written outside of the repository, vets it, and runs its tests. With
+// -every it is vetted for Windows, and hostd checks its sample of settings, too.
 func TestModulesKeepTheContract(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds modules")
 	}
-	shared := filepath.Join(t.TempDir(), "sdk")
+	shared, hostd := filepath.Join(t.TempDir(), "sdk"), filepath.Join(t.TempDir(), "hostd")
+	if *every {
+		goTool(t, ".", "build", "-buildvcs=false", "-o", hostd, "github.com/hostd/hostd/cmd/hostd")
+	}
 	eachKind(t, func(t *testing.T, role sdk.Role, kind string) {
 		if !*every && kind != "sql" {
 			t.Skip("with -every")
@@ -94,10 +98,38 @@ func TestModulesKeepTheContract(t *testing.T) {
 		}
 		goTool(t, dir, "vet", "-mod=readonly", "./...")
 		if *every {
-			goToolFor(t, "windows", dir, "build", "-mod=readonly", "-o", t.TempDir(), ".")
+			goToolFor(t, "windows", dir, "vet", "-mod=readonly", "./...")
+			checkSample(t, hostd, dir, p)
 		}
 		t.Log(goTool(t, dir, "test", "-mod=readonly", "-count=1", "-timeout", "120s", "./..."))
 	})
+}
+
+// checkSample builds the plugin into a plugin folder, and lets hostd check its sample of settings there.
+func checkSample(t *testing.T, hostd, dir string, p *scaffold.Plan) {
+	t.Helper()
+	at := t.TempDir()
+	bin, block := filepath.Join(at, "bin"), p.Name+".yaml"
+	goTool(t, dir, "build", "-mod=readonly", "-o", bin+string(filepath.Separator), ".")
+	text, err := os.ReadFile(filepath.Join(dir, block))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := "clinic: test\ndata_dir: data\nplugins: {dir: bin}\n"
+	if p.Role == sdk.RoleSink {
+		config += string(text)
+	} else if err := os.WriteFile(filepath.Join(bin, block), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(at, "hostd.yaml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), hostd, "check")
+	cmd.Dir = at
+	out, err := cmd.CombinedOutput()
+	if t.Logf("%s", out); err != nil {
+		t.Errorf("hostd check: %v", err)
+	}
 }
 
 // TestFiles looks at each file of each kind.
@@ -189,7 +221,8 @@ func TestNothingIsOverwritten(t *testing.T) {
 	}
 	write(t, p)
 	for _, bad := range []*scaffold.Plan{
-		{Role: sdk.RoleSink, Kind: "tcp", Name: "x"}, {Role: sdk.RoleDevice, Kind: "file", Name: "x", Module: "bad path"},
+		{Role: sdk.RoleSink, Kind: "tcp", Name: "x"},
+		{Role: sdk.RoleDevice, Kind: "file", Name: "x", Module: "bad path"},
 		{Role: sdk.RoleDevice, Kind: "file", Name: "X"},
 	} {
 		bad.Dir, bad.Source = t.TempDir(), hostd.Source
