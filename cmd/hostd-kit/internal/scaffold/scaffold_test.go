@@ -101,7 +101,7 @@ func TestModulesKeepTheContract(t *testing.T) {
 			goToolFor(t, "windows", dir, "vet", "-mod=readonly", "./...")
 			checkSample(t, hostd, dir, p)
 		}
-		t.Log(goTool(t, dir, "test", "-mod=readonly", "-count=1", "-timeout", "120s", "./..."))
+		t.Log(goTool(t, dir, "test", "-mod=readonly", "-count=1", "-timeout", "300s", "./..."))
 	})
 }
 
