@@ -94,9 +94,10 @@ var table = []line{
 
 	// The authors' tools: a program of its own, so that the service carries neither the suite nor the SDK's source.
 	{
-		pkg: "cmd/hostd-kit", may: []string{"core/sdk", "core/sdk/sdktest", "core/internal/kit/..."}, inTests: core, command: true,
+		pkg: "cmd/hostd-kit", may: []string{".", "cmd/hostd-kit/internal/scaffold", "core/sdk", "core/sdk/sdktest", "core/internal/kit/..."}, inTests: core, command: true,
 		owns: []string{"github.com/spf13/cobra", "github.com/spf13/pflag"},
 	},
+	{pkg: "cmd/hostd-kit/internal/scaffold", may: []string{"core/sdk"}, inTests: []string{"."}},
 	{pkg: "core/internal/kit/*", may: []string{"core/sdk", "core/sdk/exam", "core/sdk/sdktest", "core/internal/life", "core/internal/wire", "core/internal/supervise"}, inTests: core, owns: []string{hclog}},
 
 	{pkg: "plugins/devices/folder", may: contract, inTests: []string{"core/sdk/sdktest"}, owns: []string{"github.com/fsnotify/fsnotify"}},
@@ -105,6 +106,7 @@ var table = []line{
 	// The clinic's main job asks the page how far it is, and its exit code is its verdict.
 	{pkg: "examples/*", may: contract, owns: []string{netHTTP}, command: true},
 
+	{pkg: "."}, // the SDK's source, embedded for hostd-kit
 	{pkg: "core", inTests: core},
 	{pkg: "internal/bench", onlyRun: true},
 	{pkg: "internal/bench/*", may: contract, onlyRun: true},
@@ -166,8 +168,8 @@ func checkImports(s *source, report reporter) {
 		if spec.Name != nil && spec.Name.Name == "." {
 			report(ruleDot, spec, "%s is imported with a dot", name)
 		}
-		if ours, ok := strings.CutPrefix(name, module+"/"); ok {
-			checkOurs(s, spec, ours, report)
+		if ours, ok := strings.CutPrefix(name+"/", module+"/"); ok {
+			checkOurs(s, spec, path.Clean(ours), report)
 		} else {
 			checkOutside(s, spec, name, report)
 		}

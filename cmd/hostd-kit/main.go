@@ -72,5 +72,6 @@ func (k *kit) root() *cobra.Command {
 	plugins := &cobra.Command{Use: "plugins", Short: "try a plugin, and put it to the test"}
 	plugins.AddCommand(k.testCommand())
 	root.AddCommand(plugins)
+	root.AddCommand(k.newCommand())
 	return root
 }
