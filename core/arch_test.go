@@ -101,6 +101,7 @@ var table = []line{
 	{pkg: "plugins/devices/*", may: contract, inTests: []string{"core/sdk/sdktest"}},
 	{pkg: "plugins/sinks/*", may: contract, inTests: []string{"core/sdk/sdktest"}},
 	// The clinic's main job asks the page how far it is, and its exit code is its verdict.
+	{pkg: "examples/python", inTests: []string{"core/sdk/sdktest"}}, // the suite on a driver in another language
 	{pkg: "examples/*", may: contract, owns: []string{netHTTP}, command: true},
 
 	{pkg: "core", inTests: core},

@@ -107,7 +107,7 @@ def new_certificate():
     """A key for this start, and its certificate, which vouches for itself; both ends trust nothing else."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.utcnow()
+    now = datetime.datetime.now(datetime.timezone.utc)
     cert = (
         x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
         .serial_number(x509.random_serial_number())
@@ -216,25 +216,27 @@ class Service:
                     break  # unanswered: it is read again after the next Open
                 parts = split(records, position, session)
                 yield from parts
-                self.answered(next(answers, None), parts, session)
+                self.answered(answers, parts, session)
         except Exception as e:
             if not session.stop.is_set():
                 context.abort(grpc.StatusCode.ABORTED, text_of(e))
         finally:
             session.idle.set()
 
-    def answered(self, answer, parts, session):
-        """Hands the answer on. None is the end of the stream."""
-        if answer is None:
-            session.stop.set()
-        elif answer.refused:
-            if len(parts) > 1 or not hasattr(self.device, "refuse"):
-                raise Fault("batch refused: " + answer.reason)  # parts of it may be stored: begin at the position
-            self.device.refuse(parts[-1].next.decode(), answer.reason)
-        elif answer.ack != parts[-1].number:
-            raise Fault(f"the host acknowledged message {answer.ack}, and {parts[-1].number} is open")
-        elif parts[-1].next:
-            self.device.ack(parts[-1].next.decode())
+    def answered(self, answers, parts, session):
+        """Waits for the answer to all parts of the batch, and hands it on."""
+        last = parts[-1]
+        for answer in answers:
+            if answer.refused:
+                if len(parts) > 1 or not hasattr(self.device, "refuse"):
+                    raise Fault("batch refused: " + answer.reason)  # parts of it may be stored: begin at the position
+                self.device.refuse(last.next.decode(), answer.reason)
+                return
+            if answer.ack >= last.number:  # a smaller one is for a part
+                if last.next:
+                    self.device.ack(last.next.decode())
+                return
+        session.stop.set()  # the host has ended the stream
 
     def end(self):
         """Ends the process, and gives the device a second to close."""
