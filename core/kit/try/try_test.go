@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hostd/hostd/core/internal/wire"
 	"github.com/hostd/hostd/core/sdk"
 	"github.com/hostd/hostd/core/sdk/exam"
 	"github.com/hostd/hostd/core/sdk/sdktest"
@@ -61,8 +62,18 @@ func generator(t *testing.T) Options {
 	}
 }
 
-func TestDeviceGoesOnWhereItWas(t *testing.T) {
+// TestDevice tries one binary in every way.
+func TestDevice(t *testing.T) {
 	o := generator(t)
+	t.Run("goes on where it was", func(t *testing.T) { goesOn(t, o) })
+	t.Run("answers", func(t *testing.T) { answers(t, o) })
+	t.Run("wrong settings are refused before open", func(t *testing.T) { wrongSettings(t, o) })
+	t.Run("attach", func(t *testing.T) { attach(t, o) })
+	t.Run("no debug mode in a host", func(t *testing.T) { noDebug(t, o) })
+}
+
+func goesOn(t *testing.T, o Options) {
+	o.State = t.TempDir()
 	first := run(t, o, "\nacknowledged ")
 	for _, want := range []string{"generator", "a device", "open at the beginning", "autoref", "closed; nothing was open"} {
 		if !strings.Contains(first, want) {
@@ -79,8 +90,7 @@ func TestDeviceGoesOnWhereItWas(t *testing.T) {
 	}
 }
 
-func TestAnswers(t *testing.T) {
-	o := generator(t)
+func answers(t *testing.T, o Options) {
 	t.Run(Refuse, func(t *testing.T) {
 		o := o
 		o.Answer, o.State = Refuse, t.TempDir()
@@ -115,8 +125,7 @@ func TestAnswers(t *testing.T) {
 	})
 }
 
-func TestWrongSettingsAreRefusedBeforeOpen(t *testing.T) {
-	o := generator(t)
+func wrongSettings(t *testing.T, o Options) {
 	var shown bytes.Buffer
 	o.Out, o.Settings = &shown, map[string]any{"no_such_setting": 1}
 	if err := Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "no_such_setting") {
@@ -159,11 +168,22 @@ func TestPatientsAreMasked(t *testing.T) {
 	}
 }
 
-func TestAttach(t *testing.T) {
+// noDebug starts it as a host would that gave arguments: none does.
+func noDebug(t *testing.T, o Options) {
+	cmd := exec.CommandContext(t.Context(), o.Binary, "debug")
+	h := wire.Handshake()
+	cmd.Env = append(os.Environ(), h.MagicCookieKey+"="+h.MagicCookieValue)
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), "no debug mode") {
+		t.Errorf("debug mode with a host's cookie: %v, %s", err, out)
+	}
+}
+
+func attach(t *testing.T, o Options) {
+	o.State = t.TempDir()
 	if runtime.GOOS == "windows" {
 		t.Skip("skip: debug mode needs a Unix socket in a folder of the user's own")
 	}
-	o := generator(t)
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), o.Binary, "debug")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
