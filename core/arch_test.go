@@ -94,16 +94,17 @@ var table = []line{
 
 	// The authors' tools: a program of its own, so that the service carries neither the suite nor the SDK's source.
 	{
-		pkg: "cmd/hostd-kit", may: []string{".", "cmd/hostd-kit/internal/scaffold", "core/sdk", "core/sdk/sdktest", "core/internal/kit/..."}, inTests: core, command: true,
-		owns: []string{"github.com/spf13/cobra", "github.com/spf13/pflag"},
+		pkg: "cmd/hostd-kit", may: []string{".", "cmd/hostd-kit/internal/scaffold", "core/sdk", "core/sdk/sdktest", "core/kit/..."}, inTests: core, command: true,
+		owns: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "go.yaml.in/yaml"}, // yaml: try takes settings as a configuration has them
 	},
 	{pkg: "cmd/hostd-kit/internal/scaffold", may: []string{"core/sdk"}, inTests: []string{"."}},
-	{pkg: "core/internal/kit/*", may: []string{"core/sdk", "core/sdk/exam", "core/sdk/sdktest", "core/internal/life", "core/internal/wire", "core/internal/supervise"}, inTests: core, owns: []string{hclog}},
+	{pkg: "core/kit/*", may: []string{"core/sdk", "core/sdk/exam", "core/sdk/sdktest", "core/internal/life", "core/internal/wire", "core/internal/supervise"}, inTests: core, owns: []string{hclog}},
 
 	{pkg: "plugins/devices/folder", may: contract, inTests: []string{"core/sdk/sdktest"}, owns: []string{"github.com/fsnotify/fsnotify"}},
 	{pkg: "plugins/devices/*", may: contract, inTests: []string{"core/sdk/sdktest"}},
 	{pkg: "plugins/sinks/*", may: contract, inTests: []string{"core/sdk/sdktest"}},
 	// The clinic's main job asks the page how far it is, and its exit code is its verdict.
+	{pkg: "examples/python", inTests: []string{"core/sdk/sdktest"}}, // the suite on a driver in another language
 	{pkg: "examples/*", may: contract, owns: []string{netHTTP}, command: true},
 
 	{pkg: "."}, // the SDK's source, embedded for hostd-kit

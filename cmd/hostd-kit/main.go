@@ -70,7 +70,7 @@ func (k *kit) root() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.PersistentFlags().BoolVar(&k.json, "json", false, "answer in JSON")
 	plugins := &cobra.Command{Use: "plugins", Short: "try a plugin, and put it to the test"}
-	plugins.AddCommand(k.testCommand())
+	plugins.AddCommand(k.testCommand(), k.tryCommand())
 	root.AddCommand(plugins)
 	root.AddCommand(k.newCommand())
 	return root

@@ -352,7 +352,11 @@ const answerTime = 15 * time.Second
 
 // inTime calls the author with a deadline, and does not wait for one who does not hear it.
 func (s *deviceSession) inTime(ctx context.Context, call func(ctx context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	limit := answerTime
+	if debugging() {
+		limit = 24 * time.Hour // it may stand at a breakpoint
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	done := make(chan error, 1)
 	s.group.Go("answer", func(context.Context) error {
@@ -368,7 +372,7 @@ func (s *deviceSession) inTime(ctx context.Context, call func(ctx context.Contex
 	case err := <-done: // it heard the end
 		return err
 	default:
-		return fmt.Errorf("the device has not heard the answer within %s: %w", answerTime, ctx.Err())
+		return fmt.Errorf("the device has not heard the answer within %s: %w", limit, ctx.Err())
 	}
 }
 

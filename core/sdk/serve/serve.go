@@ -60,7 +60,9 @@ func Sink(s sdk.Sink, m sdk.Manifest, modes ...Mode) {
 // start prepares the process: it is a plugin, nothing but the handshake goes to its standard output, and what it logs
 // goes to the standard error as lines that the host understands.
 func start(m *sdk.Manifest, settings any) *logOutput {
-	if os.Getenv(wire.Handshake().MagicCookieKey) != wire.Handshake().MagicCookieValue {
+	if debugging() {
+		checkDebug(m.Name)
+	} else if os.Getenv(wire.Handshake().MagicCookieKey) != wire.Handshake().MagicCookieValue {
 		fmt.Fprintf(os.Stderr, "%s %s is a plugin of hostd, which starts it by itself: put it into the plugin folder and name it in the configuration.\n", m.Name, m.Version)
 		os.Exit(1)
 	}
@@ -82,6 +84,17 @@ func start(m *sdk.Manifest, settings any) *logOutput {
 }
 
 func serve(m sdk.Manifest, register func(*plugin.GRPCBroker, *grpc.Server), closeAll func(context.Context) error) {
+	config := &plugin.ServeConfig{
+		HandshakeConfig: wire.Handshake(),
+		Plugins:         plugin.PluginSet{wire.PluginName: &wire.Glue{Register: register}},
+		GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
+			return grpc.NewServer(append(opts, wire.ServerOptions()...)...)
+		},
+		Logger: hclog.New(&hclog.LoggerOptions{Name: m.Name, Level: hclog.Warn, Output: os.Stderr, JSONFormat: true}),
+	}
+	if debugging() {
+		os.Exit(serveDebug(m.Name, config, closeAll))
+	}
 	group := life.NewGroup(context.Background())
 	group.Go("host watch", func(ctx context.Context) error {
 		awaitHostEnd(ctx, os.Stdin)
@@ -89,14 +102,7 @@ func serve(m sdk.Manifest, register func(*plugin.GRPCBroker, *grpc.Server), clos
 		os.Exit(0)
 		return nil
 	})
-	plugin.Serve(&plugin.ServeConfig{
-		HandshakeConfig: wire.Handshake(),
-		Plugins:         plugin.PluginSet{wire.PluginName: &wire.Glue{Register: register}},
-		GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
-			return grpc.NewServer(append(opts, wire.ServerOptions()...)...)
-		},
-		Logger: hclog.New(&hclog.LoggerOptions{Name: m.Name, Level: hclog.Warn, Output: os.Stderr, JSONFormat: true}),
-	})
+	plugin.Serve(config)
 	os.Exit(0)
 }
 

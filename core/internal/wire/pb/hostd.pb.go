@@ -124,8 +124,12 @@ func (*DescribeRequest) Descriptor() ([]byte, []int) {
 
 type DescribeReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The manifest as JSON: name, version, role, speaks, identity, loss_window, window, polled, every, enroll,
-	// checks, settings.
+	// The manifest as JSON, the same each time. Required: name (of the program's file), version (semantic), role (device or
+	// sink), loss_window (what can be lost, in words), of a device identity (how an id comes about, in words). Optional:
+	// speaks (in words), window (open batches, 1 to 8), polled (true), every ("2s"), enroll (true: runs without
+	// configuration), checks (true: a sink has Check), and settings, a list of objects: name, type (string, int, float,
+	// bool, duration, list, map, block, blocks, tree), help, and where they apply default (as text), unit, min, max, enum
+	// (a list), required, secret, fields (the settings of a block).
 	Manifest      []byte `protobuf:"bytes,1,opt,name=manifest,proto3" json:"manifest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -315,7 +319,7 @@ func (*CloseReply) Descriptor() ([]byte, []int) {
 type OpenDeviceRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                               // of the device in the configuration
-	Settings      []byte                 `protobuf:"bytes,2,opt,name=settings,proto3" json:"settings,omitempty"`                       // one JSON object, checked against the manifest
+	Settings      []byte                 `protobuf:"bytes,2,opt,name=settings,proto3" json:"settings,omitempty"`                       // one JSON object, to be checked: refuse an unknown key and a wrong type, name the key, quote no value
 	Position      []byte                 `protobuf:"bytes,3,opt,name=position,proto3" json:"position,omitempty"`                       // last acknowledged; empty is the beginning
 	StateDir      string                 `protobuf:"bytes,4,opt,name=state_dir,json=stateDir,proto3" json:"state_dir,omitempty"`       // a folder of the device's own
 	StagingDir    string                 `protobuf:"bytes,5,opt,name=staging_dir,json=stagingDir,proto3" json:"staging_dir,omitempty"` // where attachments are written; emptied before each Open
@@ -639,13 +643,14 @@ func (x *Finding) GetProposal() string {
 
 // Batch goes up from a device and down to a sink.
 type Batch struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Number        uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`  // 1, 2, 3 ... within one Run; 0 where the message is only a sign (wake, idle)
-	Next          []byte                 `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`       // up: the position after these records, stored with them; empty: it does not move
-	Records       []*Record              `protobuf:"bytes,3,rep,name=records,proto3" json:"records,omitempty"` // up: at most 256; down: at most 1,000
-	Wake          bool                   `protobuf:"varint,4,opt,name=wake,proto3" json:"wake,omitempty"`      // up: a polled device wants to be read now
-	Idle          bool                   `protobuf:"varint,5,opt,name=idle,proto3" json:"idle,omitempty"`      // up: the poll is over
-	Again         bool                   `protobuf:"varint,6,opt,name=again,proto3" json:"again,omitempty"`    // down: the first batch after a failure. Until it comes, a sink that reported a failure
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Number uint64                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"` // 1, 2, 3 ... within one Open; 0 where the message is only a sign (wake, idle)
+	Next   []byte                 `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`      // up: the position after these records, stored with them; empty: it does not move, as in
+	// all but the last of several messages that are one batch, answered and counted as one
+	Records       []*Record `protobuf:"bytes,3,rep,name=records,proto3" json:"records,omitempty"` // up: at most 256; down: at most 1,000
+	Wake          bool      `protobuf:"varint,4,opt,name=wake,proto3" json:"wake,omitempty"`      // up: a polled device wants to be read now
+	Idle          bool      `protobuf:"varint,5,opt,name=idle,proto3" json:"idle,omitempty"`      // up: the poll is over
+	Again         bool      `protobuf:"varint,6,opt,name=again,proto3" json:"again,omitempty"`    // down: the first batch after a failure. Until it comes, a sink that reported a failure
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -724,11 +729,12 @@ func (x *Batch) GetAgain() bool {
 
 // Answer goes down to a device.
 type Answer struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ack           uint64                 `protobuf:"varint,1,opt,name=ack,proto3" json:"ack,omitempty"`                     // every batch up to this number is on disk; 0: none
-	Refused       uint64                 `protobuf:"varint,2,opt,name=refused,proto3" json:"refused,omitempty"`             // this batch and those after it were not stored; 0: none
-	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`                // of a refusal: full, disk, stopping, invalid, late
-	PollMs        uint32                 `protobuf:"varint,4,opt,name=poll_ms,json=pollMs,proto3" json:"poll_ms,omitempty"` // polled device: read now, until an empty batch or for this many milliseconds
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Ack     uint64                 `protobuf:"varint,1,opt,name=ack,proto3" json:"ack,omitempty"`         // every batch up to this number is on disk; 0: none
+	Refused uint64                 `protobuf:"varint,2,opt,name=refused,proto3" json:"refused,omitempty"` // this batch and those after it were not stored, and are to be read again; 0: none. A device that
+	// cannot go on from there ends Run with an error, and is opened at its last position
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`                // of a refusal: full, disk, stopping, invalid, late
+	PollMs        uint32 `protobuf:"varint,4,opt,name=poll_ms,json=pollMs,proto3" json:"poll_ms,omitempty"` // polled device: read now, until an empty batch or for this many milliseconds
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -913,23 +919,24 @@ func (x *RecordError) GetReason() string {
 }
 
 type Record struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`                                                                                   // identity at the source
-	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`                                                                               // "exam", "document", "hl7.adt", "reject" ...
-	Time          int64                  `protobuf:"fixed64,3,opt,name=time,proto3" json:"time,omitempty"`                                                                             // Unix nanoseconds, as the instrument's clock says; 0: it did not say
-	UtcOffset     int32                  `protobuf:"zigzag32,4,opt,name=utc_offset,json=utcOffset,proto3" json:"utc_offset,omitempty"`                                                 // seconds east of UTC of that clock
-	Labels        map[string]string      `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // for routing; no patient data
-	ContentType   string                 `protobuf:"bytes,6,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`                                              // of data
-	Data          []byte                 `protobuf:"bytes,7,opt,name=data,proto3" json:"data,omitempty"`                                                                               // decoded form, or the source's bytes
-	Raw           []byte                 `protobuf:"bytes,8,opt,name=raw,proto3" json:"raw,omitempty"`                                                                                 // the source's bytes where data is a decoded form
-	Digest        []byte                 `protobuf:"bytes,9,opt,name=digest,proto3" json:"digest,omitempty"`                                                                           // content hash, where the plugin knows better than SHA-256 of raw
-	Attachments   []*Attachment          `protobuf:"bytes,10,rep,name=attachments,proto3" json:"attachments,omitempty"`
-	Amends        string                 `protobuf:"bytes,11,opt,name=amends,proto3" json:"amends,omitempty"`          // id of the record that this one corrects or completes
-	Source        string                 `protobuf:"bytes,12,opt,name=source,proto3" json:"source,omitempty"`          // host: name of the device
-	Received      int64                  `protobuf:"fixed64,13,opt,name=received,proto3" json:"received,omitempty"`    // host: Unix nanoseconds
-	Seq           uint64                 `protobuf:"varint,14,opt,name=seq,proto3" json:"seq,omitempty"`               // host: number in the spool
-	Unassigned    bool                   `protobuf:"varint,15,opt,name=unassigned,proto3" json:"unassigned,omitempty"` // exam without a patient
-	Patient       string                 `protobuf:"bytes,16,opt,name=patient,proto3" json:"patient,omitempty"`        // patient id of an exam, for the host's index
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Id          string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`                                                                                   // identity at the source
+	Kind        string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`                                                                               // "exam", "document", "hl7.adt", "reject" ...
+	Time        int64                  `protobuf:"fixed64,3,opt,name=time,proto3" json:"time,omitempty"`                                                                             // Unix nanoseconds, as the instrument's clock says; 0: it did not say
+	UtcOffset   int32                  `protobuf:"zigzag32,4,opt,name=utc_offset,json=utcOffset,proto3" json:"utc_offset,omitempty"`                                                 // seconds east of UTC of that clock
+	Labels      map[string]string      `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // for routing; no patient data
+	ContentType string                 `protobuf:"bytes,6,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`                                              // of data
+	Data        []byte                 `protobuf:"bytes,7,opt,name=data,proto3" json:"data,omitempty"`                                                                               // decoded form, or the source's bytes
+	Raw         []byte                 `protobuf:"bytes,8,opt,name=raw,proto3" json:"raw,omitempty"`                                                                                 // the source's bytes where data is a decoded form
+	Digest      []byte                 `protobuf:"bytes,9,opt,name=digest,proto3" json:"digest,omitempty"`                                                                           // content hash, where the plugin knows better than SHA-256 of raw (or data where
+	// there is no raw) and the attachments' hashes. Where raw was moved out: that hash
+	Attachments   []*Attachment `protobuf:"bytes,10,rep,name=attachments,proto3" json:"attachments,omitempty"`
+	Amends        string        `protobuf:"bytes,11,opt,name=amends,proto3" json:"amends,omitempty"`          // id of the record that this one corrects or completes
+	Source        string        `protobuf:"bytes,12,opt,name=source,proto3" json:"source,omitempty"`          // host: name of the device
+	Received      int64         `protobuf:"fixed64,13,opt,name=received,proto3" json:"received,omitempty"`    // host: Unix nanoseconds
+	Seq           uint64        `protobuf:"varint,14,opt,name=seq,proto3" json:"seq,omitempty"`               // host: number in the spool
+	Unassigned    bool          `protobuf:"varint,15,opt,name=unassigned,proto3" json:"unassigned,omitempty"` // exam without a patient
+	Patient       string        `protobuf:"bytes,16,opt,name=patient,proto3" json:"patient,omitempty"`        // patient id of an exam, for the host's index
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1080,10 +1087,10 @@ type Attachment struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // as the source gave it
 	ContentType   string                 `protobuf:"bytes,2,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
-	Staged        string                 `protobuf:"bytes,3,opt,name=staged,proto3" json:"staged,omitempty"` // device: the file's name in the staging folder, no path
+	Staged        string                 `protobuf:"bytes,3,opt,name=staged,proto3" json:"staged,omitempty"` // device: the file's name in the staging folder, no path. Whole and closed before it is sent
 	Size          uint64                 `protobuf:"varint,4,opt,name=size,proto3" json:"size,omitempty"`    // bytes
 	Hash          string                 `protobuf:"bytes,5,opt,name=hash,proto3" json:"hash,omitempty"`     // SHA-256, 64 lower-case hex digits
-	Role          string                 `protobuf:"bytes,6,opt,name=role,proto3" json:"role,omitempty"`     // empty, "data" or "raw": moved out of the record because of its size
+	Role          string                 `protobuf:"bytes,6,opt,name=role,proto3" json:"role,omitempty"`     // empty, "data" or "raw": moved out of the record because of its size; above 1 MiB it must be
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -189,9 +189,10 @@ const (
 type DeviceClient interface {
 	// Open connects to the instrument and brings it to the position. Called again after Close.
 	Open(ctx context.Context, in *OpenDeviceRequest, opts ...grpc.CallOption) (*OpenReply, error)
-	// Run carries batches up and answers down, until either side ends it. The host calls it once after each Open.
+	// Run carries batches up and answers down, until either side ends it. The host calls it once after each Open. With the
+	// window 1 of the manifest: send a batch, wait for its answer, act on it, send the next. It ends with Close at the latest.
 	Run(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Answer, Batch], error)
-	// Close lets go of the instrument.
+	// Close lets go of the instrument, within 3 s. Closing what is closed is no error.
 	Close(ctx context.Context, in *CloseRequest, opts ...grpc.CallOption) (*CloseReply, error)
 }
 
@@ -244,9 +245,10 @@ func (c *deviceClient) Close(ctx context.Context, in *CloseRequest, opts ...grpc
 type DeviceServer interface {
 	// Open connects to the instrument and brings it to the position. Called again after Close.
 	Open(context.Context, *OpenDeviceRequest) (*OpenReply, error)
-	// Run carries batches up and answers down, until either side ends it. The host calls it once after each Open.
+	// Run carries batches up and answers down, until either side ends it. The host calls it once after each Open. With the
+	// window 1 of the manifest: send a batch, wait for its answer, act on it, send the next. It ends with Close at the latest.
 	Run(grpc.BidiStreamingServer[Answer, Batch]) error
-	// Close lets go of the instrument.
+	// Close lets go of the instrument, within 3 s. Closing what is closed is no error.
 	Close(context.Context, *CloseRequest) (*CloseReply, error)
 	mustEmbedUnimplementedDeviceServer()
 }
