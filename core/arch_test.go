@@ -43,7 +43,7 @@ var table = []line{
 	// Secrets that one Windows computer can open: below config, which resolves references and must see nothing of core/internal.
 	{pkg: "config/dpapi", owns: []string{xsys}},
 
-	{pkg: "core/sdk"},
+	{pkg: "core/sdk", inTests: []string{"core/sdk", "core/sdk/sdktest"}},
 	{pkg: "core/sdk/exam", may: []string{"core/sdk"}},
 	{
 		pkg: "core/sdk/serve", may: []string{"core/sdk", "core/sdk/exam", "core/internal/wire", "core/internal/life"},
