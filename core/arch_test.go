@@ -43,7 +43,7 @@ var table = []line{
 	// Secrets that one Windows computer can open: below config, which resolves references and must see nothing of core/internal.
 	{pkg: "config/dpapi", owns: []string{xsys}},
 
-	{pkg: "core/sdk"},
+	{pkg: "core/sdk", inTests: []string{"core/sdk", "core/sdk/sdktest"}},
 	{pkg: "core/sdk/exam", may: []string{"core/sdk"}},
 	{pkg: "core/sdk/capture", inTests: []string{"core/protocols/examtest"}}, // what passed over a line: serve writes it, sim plays it, the host shows it
 	{
