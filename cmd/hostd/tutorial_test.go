@@ -54,7 +54,7 @@ func TestTutorial(t *testing.T) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, shell, "-euxc", "trap 'kill $(jobs -p)' EXIT\n"+script+"trap - EXIT\n")
+	cmd := exec.CommandContext(ctx, shell, "-euxc", "trap 'jobs -p | xargs -r kill' EXIT\n"+script+"trap - EXIT\n")
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // the shell ends what runs beside it
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"), "GOFLAGS=", "CGO_ENABLED=0")
