@@ -90,9 +90,7 @@ func runMode(m *sdk.Manifest, modes []Mode) {
 func (m *Mode) code(ctx context.Context, stop func(), name string) int {
 	signals := life.NewGroup(ctx)
 	signals.Go("signals", func(ctx context.Context) error {
-		<-ctx.Done()
-		<-time.After(sameSignal)
-		stop()
+		giveBack(ctx, stop)
 		return nil
 	})
 	err := m.run(ctx, os.Args[2:], os.Stdin, os.Stdout)
@@ -105,4 +103,11 @@ func (m *Mode) code(ctx context.Context, stop func(), name string) int {
 		return 2
 	}
 	return 1
+}
+
+// giveBack gives the signals back when ctx has ended and the same signal cannot come once more.
+func giveBack(ctx context.Context, stop func()) {
+	<-ctx.Done()
+	<-time.After(sameSignal)
+	stop()
 }

@@ -167,9 +167,11 @@ func TestMisbehave(t *testing.T) {
 func TestSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		play(t, sim.Options{}, func(l *sim.Line) {
+			l.Expect("hello")
 			l.Silence(time.Minute)
 			l.Expect("late")
 		}, func(conn net.Conn) {
+			conn.Write([]byte("hello, nobody hears this"))
 			for range 3 {
 				conn.Write([]byte("nobody hears this"))
 				time.Sleep(10 * time.Second)
