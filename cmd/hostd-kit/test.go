@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -59,6 +61,7 @@ func (k *kit) test(cmd *cobra.Command, o *test, binary string) error {
 	if err != nil {
 		return usage{err}
 	}
+	log.SetOutput(io.Discard) // go-plugin tells there what the report tells better
 	report, err := x.Examine(cmd.Context())
 	if err != nil {
 		return err

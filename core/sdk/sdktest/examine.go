@@ -49,7 +49,7 @@ func (x Examination) Examine(ctx context.Context) (Report, error) {
 // describe starts the plugin and asks what it is.
 func (x Examination) describe(ctx context.Context) (m sdk.Manifest, err error) {
 	e := newExaminer(ctx)
-	e.run(func(t testing.TB) { m = start(t, x.Binary).manifest })
+	e.run(func(t testing.TB) { m = start(t, x.Binary).manifest }) //nolint:contextcheck // it has that of e
 	if len(e.reports) > 0 {
 		return m, errors.New(e.reports[0])
 	}
@@ -89,7 +89,7 @@ func (x Examination) peer(ctx context.Context, given Program) (said greeting, fo
 		found = Program{x.Binary, "simulate", "--conformance"}
 	}
 	e := newExaminer(ctx)
-	e.run(func(t testing.TB) { said = found.begin(t).said })
+	e.run(func(t testing.TB) { said = found.begin(t).said }) //nolint:contextcheck // it has that of e
 	switch {
 	case !e.Failed():
 		return said, found, nil
@@ -106,7 +106,7 @@ func examine[P any](ctx context.Context, r *Report, rules []rule[P], p *P) {
 			return
 		}
 		begin, e := time.Now(), newExaminer(ctx)
-		e.run(func(t testing.TB) { rules[i].check(t, p) })
+		e.run(func(t testing.TB) { rules[i].check(t, p) }) //nolint:contextcheck // it has that of e
 		r.add(rules[i].name, rules[i].remedy, e, begin)
 	}
 }

@@ -133,8 +133,10 @@ func (p Program) begin(t testing.TB) *player {
 		t.Fatalf("%s: start: %v", play.name, err)
 	}
 	g.Go("lines", func(ctx context.Context) error {
-		defer func() { _ = cmd.Wait() }() // how it ends is its own affair
-		return play.read(ctx)
+		defer close(play.lines)
+		err := play.read(ctx)
+		_ = cmd.Wait() // how it ends is its own affair; all that it said is there then
+		return err
 	})
 	t.Cleanup(func() { play.end(g) })
 	first := play.line()
@@ -148,7 +150,6 @@ func (p Program) begin(t testing.TB) *player {
 
 // read hands the lines on until the program ends.
 func (p *player) read(ctx context.Context) error {
-	defer close(p.lines)
 	scan := bufio.NewScanner(p.out)
 	scan.Buffer(nil, 64<<20)
 	for scan.Scan() {
