@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -45,6 +46,8 @@ func (c *cli) runBeside(cmd *cobra.Command, name string, args []string) error {
 	switch {
 	case errors.As(err, &exit):
 		return said{ended{error: err, code: exit.ExitCode()}}
+	case errors.Is(err, context.Canceled):
+		return nil // it has ended well, as it was asked to
 	case errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("%s is not beside hostd: build it with go build -o DIR ./cmd/..., or copy it from the release", strings.TrimSuffix(name, ".exe"))
 	}
