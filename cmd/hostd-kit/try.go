@@ -64,7 +64,7 @@ func (k *kit) try(cmd *cobra.Command, o *trying, args []string) error {
 		if err != nil {
 			return err
 		}
-		defer os.RemoveAll(dir)
+		defer func() { _ = os.RemoveAll(dir) }() // a folder that stays is the system's to empty
 		o.State = dir
 	}
 	return try.Run(cmd.Context(), o.Options)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -51,8 +52,11 @@ func (c *cli) runProgram(cmd *cobra.Command, path string, args []string) error {
 	program.Cancel = func() error { return program.Process.Signal(os.Interrupt) }
 	err := program.Run()
 	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	switch {
+	case errors.As(err, &exit):
 		return said{ended{error: err, code: exit.ExitCode()}}
+	case errors.Is(err, context.Canceled):
+		return nil // it has ended well, as it was asked to
 	}
 	return err
 }

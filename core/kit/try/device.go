@@ -75,10 +75,11 @@ func (s *session) run(ctx context.Context) error {
 	if err := s.begin(ctx); err != nil {
 		return fmt.Errorf("%w: %w", errOpen, err)
 	}
+	ctx, cancel := context.WithCancel(ctx)
 	g := life.NewGroup(ctx)
-	defer func() { _ = g.Wait() }() // its error is how the stream ended, which came over mail
-	defer g.Cancel()
-	run, err := s.t.proc.Conn.RunDevice(g.Context())
+	defer func() { _ = g.Wait() }() // it returns no error: how the stream ended comes over a channel
+	defer cancel()
+	run, err := s.t.proc.Conn.RunDevice(ctx)
 	if err != nil {
 		return err
 	}

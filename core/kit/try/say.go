@@ -31,12 +31,12 @@ type printer struct {
 	out io.Writer // guarded by mu
 }
 
-// event shows one. What cannot be written has nobody to read it.
+// event shows one.
 func (p *printer) event(name string, f fields, format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.json {
-		fmt.Fprintf(p.out, format+"\n", args...)
+		_, _ = fmt.Fprintf(p.out, format+"\n", args...) // nobody reads what cannot be written
 		return
 	}
 	line := fields{"event": name, "at": time.Now().UTC().Format(time.RFC3339Nano)}
@@ -45,7 +45,7 @@ func (p *printer) event(name string, f fields, format string, args ...any) {
 	if err != nil {
 		b = fmt.Appendf(nil, `{"event":%q,"err":%q}`, name, err)
 	}
-	fmt.Fprintf(p.out, "%s\n", b)
+	_, _ = fmt.Fprintf(p.out, "%s\n", b)
 }
 
 func (p *printer) manifest(m *sdk.Manifest) {

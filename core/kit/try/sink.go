@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hostd/hostd/core/internal/life"
 	"github.com/hostd/hostd/core/internal/wire"
 	"github.com/hostd/hostd/core/sdk"
 	"github.com/hostd/hostd/core/sdk/exam"
@@ -48,9 +47,9 @@ func (t *trial) sink(ctx context.Context) (err error) {
 }
 
 func (t *trial) write(ctx context.Context, store *sdktest.Store, records []sdk.Record) error {
-	g := life.NewGroup(ctx)
-	defer g.Cancel()
-	run, err := t.proc.Conn.RunSink(g.Context())
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	run, err := t.proc.Conn.RunSink(ctx)
 	if err != nil {
 		return err
 	}

@@ -86,7 +86,7 @@ func (t *trial) own(ctx context.Context, log hclog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("make folder for sockets: %w", err)
 	}
-	defer os.RemoveAll(sockets)
+	defer func() { _ = os.RemoveAll(sockets) }() // a folder that stays is the system's to empty
 	r, w, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("make standard input: %w", err)

@@ -42,7 +42,7 @@ func serveDebug(name string, config *plugin.ServeConfig, closeAll func(context.C
 	defer stop()
 	folder, err := os.MkdirTemp("", "hostd-debug-") // for this user alone
 	if err == nil {
-		defer os.RemoveAll(folder)
+		defer func() { _ = os.RemoveAll(folder) }() // a folder that stays is the system's to empty
 		err = os.Setenv(plugin.EnvUnixSocketDir, folder)
 	}
 	if err == nil {
@@ -58,12 +58,17 @@ func serveDebug(name string, config *plugin.ServeConfig, closeAll func(context.C
 	group.Go("address", func(ctx context.Context) error {
 		select {
 		case at := <-ready:
-			fmt.Fprintf(os.Stdout, "hostd plugins try --attach unix:%s\n", at.Addr)
+			_, err := fmt.Fprintf(os.Stdout, "hostd plugins try --attach unix:%s\n", at.Addr)
+			return err
 		case <-ctx.Done():
 		}
 		return nil
 	})
 	plugin.Serve(config)
+	group.Cancel()
+	if err := group.Wait(); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: debug mode: %v\n", name, err)
+	}
 	drain(ctx, closeAll)
 	return 0
 }
