@@ -1,11 +1,6 @@
 package python
 
 import (
-	"bufio"
-	"context"
-	"encoding/json"
-	"fmt"
-	"io"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -14,12 +9,20 @@ import (
 	"github.com/hostd/hostd/core/sdk/sdktest"
 )
 
-// TestConformance runs the suite on the driver in Python, built as its README says.
+// TestConformance holds the driver in Python, built as its README says, against the contract, as `hostd plugins test` does.
 func TestConformance(t *testing.T) {
-	binary := build(t)
-	sdktest.RunDevice(t, sdktest.Device{Binary: binary, Instrument: func(t testing.TB) sdktest.Instrument {
-		return instrument(t, binary)
-	}})
+	report, err := sdktest.Examination{Binary: build(t)}.Examine(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	if err := report.Write(&text); err != nil {
+		t.Fatal(err)
+	}
+	if report.Count(sdktest.Broken)+report.Count(sdktest.NotExamined) > 0 || report.Count(sdktest.Kept) < 15 {
+		t.Error(text.String())
+	}
+	t.Log(text.String())
 }
 
 // build makes the plugin, or skips where this machine has no Python for it.
@@ -38,52 +41,4 @@ func build(t testing.TB) string {
 		t.Fatalf("build the plugin: %v\n%s", err, out)
 	}
 	return binary
-}
-
-// instrument starts the plugin's own simulator.
-func instrument(t testing.TB, binary string) sdktest.Instrument {
-	t.Helper()
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), binary, "simulate", "--conformance")
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("start the instrument: %v", err)
-	}
-	t.Cleanup(func() {
-		_ = in.Close()
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("the instrument: %v", err)
-		}
-	})
-	lines := bufio.NewReader(out)
-	var said struct {
-		Settings map[string]any `json:"settings"`
-		Records  int            `json:"records"`
-	}
-	if err := json.Unmarshal([]byte(line(t, lines)), &said); err != nil {
-		t.Fatalf("the instrument says what it is: %v", err)
-	}
-	return sdktest.Instrument{Settings: said.Settings, Records: said.Records, Produce: func(n int) {
-		if _, err := fmt.Fprintf(in, "produce %d\n", n); err != nil {
-			t.Fatalf("ask the instrument for %d records: %v", n, err)
-		}
-		if got := line(t, lines); got != "ok" {
-			t.Fatalf("the instrument answers %q, want ok", got)
-		}
-	}}
-}
-
-func line(t testing.TB, r *bufio.Reader) string {
-	t.Helper()
-	text, err := r.ReadString('\n')
-	if err != nil && err != io.EOF {
-		t.Fatalf("read from the instrument: %v", err)
-	}
-	return strings.TrimSpace(text)
 }

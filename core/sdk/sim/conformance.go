@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -21,6 +20,8 @@ type Instrument struct {
 	Records int
 	// Produce makes it give n records more. Nil: it gives Records, and the suite asks for no others.
 	Produce func(n int) error
+	// Large makes it give one record more, of at least size bytes; nil where it cannot.
+	Large func(size int) error
 	// Run plays it until ctx ends; nil where nobody has to, as in a folder. What it returns before ends all.
 	Run func(ctx context.Context) error
 }
@@ -40,23 +41,27 @@ type Destination struct {
 }
 
 // Conformance offers the instrument to the suite: it prints its settings and records as one line of JSON on out, and then
-// does what the lines of in ask for: "produce N", answered with "ok", or with "no" where Produce is nil. It returns at the
-// end of in, and nil then; or with the first failure, or when ctx ends, which may leave a read of in behind.
+// does what the lines of in ask for: "produce N" and "large N", answered with "ok", or with "no" where it cannot, as is what it
+// does not know; "large 0" asks whether it can. It returns at the end of in, and nil then; or with the first failure, or when
+// ctx ends, which may leave a read of in behind.
 func Conformance(ctx context.Context, in io.Reader, out io.Writer, i Instrument) error {
 	first := struct {
 		Settings map[string]any `json:"settings"`
 		Records  int            `json:"records"`
 	}{settings(i.Settings), i.Records}
 	return converse(ctx, in, out, first, i.Run, func(line string) (any, error) {
-		count, ok := strings.CutPrefix(line, "produce ")
+		what, count, _ := strings.Cut(line, " ")
 		n, err := strconv.Atoi(count)
 		switch {
-		case !ok || err != nil || n < 0:
-			return nil, errUnknown
-		case i.Produce == nil:
-			return no, nil
+		case err != nil || n < 0:
+		case what == "produce" && i.Produce != nil:
+			return yes, i.Produce(n)
+		case what == "large" && i.Large != nil && n == 0:
+			return yes, nil
+		case what == "large" && i.Large != nil:
+			return yes, i.Large(n)
 		}
-		return yes, i.Produce(n)
+		return no, nil
 	})
 }
 
@@ -83,7 +88,7 @@ func ConformanceSink(ctx context.Context, in io.Reader, out io.Writer, d Destina
 		case "mend":
 			return able(d.Mend)
 		}
-		return nil, errUnknown
+		return no, nil
 	})
 }
 
@@ -94,8 +99,6 @@ const (
 	yes word = "ok"
 	no  word = "no"
 )
-
-var errUnknown = errors.New("it is none of the suite's")
 
 func settings(m map[string]any) map[string]any {
 	if m == nil {

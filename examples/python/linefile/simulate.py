@@ -40,9 +40,13 @@ def conformance():
             f.flush()
             print(json.dumps({"settings": {"path": path}, "records": 31}), flush=True)
             made = 0
-            for line in sys.stdin:  # produce N
-                for made in range(made, made + int(line.split()[1])):
+            for line in sys.stdin:
+                word, _, number = line.strip().partition(" ")
+                if word != "produce":
+                    print("no", flush=True)
+                    continue
+                for _ in range(int(number)):
                     f.write(measurement(made))
-                made += 1
+                    made += 1
                 f.flush()
                 print("ok", flush=True)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -184,6 +185,10 @@ func conformance(ctx context.Context, in io.Reader, out io.Writer) (err error) {
 				}
 			}
 			return nil
+		},
+		Large: func(size int) error {
+			name, content := i.exam()
+			return i.dir.RenameIn(name, slices.Concat(content, []byte("<!--"), bytes.Repeat([]byte("."), size), []byte("-->")))
 		},
 	})
 }

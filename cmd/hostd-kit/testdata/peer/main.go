@@ -1,10 +1,8 @@
-// Peer plays the other side of a shipped plugin to `hostd plugins test`: the instrument of a device, the destination of
-// a sink. docs/contract.md has what it prints and is told.
+// Peer plays the destination of a shipped sink to `hostd plugins test`. docs/contract.md has what it prints and is told.
 package main
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -14,7 +12,7 @@ import (
 )
 
 func main() {
-	p, err := begin(os.Args[1], os.Args[2:])
+	p, err := begin(os.Args[1])
 	if err == nil {
 		err = p.play()
 	}
@@ -48,19 +46,13 @@ func (p *peer) play() error {
 	return lines.Err()
 }
 
-func begin(plugin string, args []string) (*peer, error) {
+func begin(plugin string) (*peer, error) {
 	dir, err := os.MkdirTemp("", plugin)
 	if err != nil {
 		return nil, err
 	}
 	no := func(string, int) (string, error) { return "no", nil }
 	switch plugin {
-	case "generator":
-		return &peer{map[string]any{"settings": map[string]any{"count": 2500, "size": 1024}, "records": 2500}, no}, nil
-	case "folder":
-		sample, err := os.ReadFile(args[0])
-		f := &folder{dir: dir, sample: sample}
-		return &peer{map[string]any{"settings": map[string]any{"dir": dir, "format": "joia", "settle": "0s"}}, f.do}, err
 	case "file":
 		bad := map[string]any{"id": "bad-1", "kind": "document", "data": "x", "attachment": strings.Repeat("0", 64)}
 		says := map[string]any{"settings": map[string]any{"dir": dir}, "bad": bad}
@@ -70,41 +62,6 @@ func begin(plugin string, args []string) (*peer, error) {
 		return &peer{map[string]any{"idempotent": true, "receipts": true, "bad": bad}, no}, nil
 	}
 	return nil, fmt.Errorf("no peer of %s", plugin)
-}
-
-// folder is an instrument that writes files.
-type folder struct {
-	dir    string
-	sample []byte
-	count  int
-}
-
-func (f *folder) do(word string, n int) (string, error) {
-	switch word {
-	case "produce":
-		for range n {
-			if err := f.put(0); err != nil {
-				return "", err
-			}
-		}
-		return "ok", nil
-	case "large":
-		if n == 0 {
-			return "ok", nil
-		}
-		return "ok", f.put(n)
-	}
-	return "no", nil
-}
-
-func (f *folder) put(size int) error {
-	f.count++
-	text := fmt.Sprintf("<!-- %d %s-->", f.count, strings.Repeat("x", size))
-	name := filepath.Join(f.dir, fmt.Sprintf("%04d_exam.xml", f.count))
-	if err := os.WriteFile(name+".part", append(bytes.Clone(f.sample), text...), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(name+".part", name)
 }
 
 // stored gives the ids of the lines in a folder of the file sink.
