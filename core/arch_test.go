@@ -98,7 +98,7 @@ var table = []line{
 		owns: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "go.yaml.in/yaml"}, // yaml: try takes settings as a configuration has them
 	},
 	{pkg: "cmd/hostd-kit/internal/scaffold", may: []string{"core/sdk"}, inTests: []string{"."}},
-	{pkg: "core/kit/*", may: []string{"core/sdk", "core/sdk/exam", "core/sdk/sdktest", "core/internal/life", "core/internal/wire", "core/internal/supervise"}, inTests: core, owns: []string{hclog}},
+	{pkg: "core/kit/*", may: []string{"core/sdk", "core/sdk/capture", "core/sdk/exam", "core/sdk/sdktest", "core/internal/life", "core/internal/wire", "core/internal/supervise"}, inTests: core, owns: []string{hclog}},
 
 	{pkg: "plugins/devices/folder", may: contract, inTests: []string{"core/sdk/sdktest"}, owns: []string{"github.com/fsnotify/fsnotify"}},
 	{pkg: "plugins/devices/*", may: contract, inTests: []string{"core/sdk/sdktest"}},

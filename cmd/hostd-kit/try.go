@@ -50,6 +50,7 @@ func (k *kit) tryCommand() *cobra.Command {
 	flags.IntVar(&o.Exams, "exams", 0, "for a sink: how many invented exams it gets")
 	flags.BoolVar(&o.ShowData, "show-data", false, "show patients' data")
 	flags.BoolVar(&o.Raw, "raw", false, "show the source's bytes of each record; needs --show-data")
+	flags.BoolVar(&o.Wire, "wire", false, "show what passes over the device's line, where the driver offers it")
 	flags.StringVar(&o.Attach, "attach", "", "`address` that BINARY debug has printed")
 	return cmd
 }

@@ -35,6 +35,11 @@ func (t *trial) device(ctx context.Context) error {
 		s := &session{t: t, every: cmp.Or(every, pollEvery)}
 		err := s.run(ctx)
 		closed := t.closeDevice(ctx)
+		if t.Wire {
+			var looked error
+			t.seen, looked = s.line(t.seen)
+			closed = errors.Join(closed, looked)
+		}
 		t.say.closed(s.open)
 		if ctx.Err() != nil {
 			return closed
@@ -126,14 +131,24 @@ func (s *session) begin(ctx context.Context) error {
 
 // take shows and answers what comes.
 func (s *session) take(ctx context.Context, mail <-chan *wire.Incoming, ended <-chan error) error {
-	var due <-chan time.Time
+	var due, look <-chan time.Time
 	if s.t.proc.Manifest.Polled {
 		due = time.After(0)
+	}
+	if s.t.Wire {
+		tick := time.NewTicker(lineEvery)
+		defer tick.Stop()
+		look = tick.C
 	}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-look:
+			var err error
+			if s.t.seen, err = s.line(s.t.seen); err != nil {
+				return err
+			}
 		case err := <-ended:
 			return err
 		case <-due:

@@ -41,6 +41,7 @@ type Options struct {
 	Records  []sdk.Record   // for a sink: records that it gets before these
 	ShowData bool           // patients' data are shown
 	Raw      bool           // the source's bytes are shown
+	Wire     bool           // so is what passes over the line of a driver that offers it
 	JSON     bool           // one line of JSON for each event
 	In       *os.File       // the person's answers
 	Out      io.Writer
@@ -58,6 +59,7 @@ type trial struct {
 	say   *printer
 	lines <-chan string // of In; closed at its end
 	proc  *supervise.Process
+	seen  time.Time   // until then what passed over the line was shown
 	group *life.Group // what runs beside the plugin's stream
 }
 
@@ -145,10 +147,14 @@ func (t *trial) bounded(ctx context.Context, limit time.Duration) (context.Conte
 
 // settings is one JSON object.
 func (t *trial) settings() ([]byte, error) {
-	if t.Settings == nil {
+	settings, err := t.captured(t.Settings)
+	if err != nil {
+		return nil, err
+	}
+	if settings == nil {
 		return []byte("{}"), nil
 	}
-	return json.Marshal(t.Settings)
+	return json.Marshal(settings)
 }
 
 func (t *trial) path(parts ...string) string {

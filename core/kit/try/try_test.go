@@ -3,6 +3,9 @@ package try
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -218,5 +221,49 @@ func attach(t *testing.T, o Options) {
 	}
 	if _, err := os.Stat(folder); !os.IsNotExist(err) {
 		t.Errorf("the socket's folder stays: %v", err)
+	}
+}
+
+// TestLine shows what passes over the line of a driver that offers it, and says of another that it does not.
+func TestLine(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := free.Addr().String()
+	free.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	played := make(chan error, 1)
+	go func() { played <- play(ctx, addr, "\x024711 Muster^Anna R 15\x03") }()
+	binary := sdktest.Build(t, "../../../cmd/hostd/testdata/plugins/teller")
+	text := run(t, Options{Binary: binary, Settings: map[string]any{"listen": addr}, Answer: Ack, Wire: true}, `out "\x06"`)
+	if err := <-played; err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(text, ` in "\x02`) || strings.Contains(text, "Muster") {
+		t.Errorf("it shows of the line\n%s", text)
+	}
+	o := generator(t)
+	o.Wire, o.Out, o.State = true, &bytes.Buffer{}, t.TempDir()
+	if err := Run(t.Context(), o); !errors.Is(err, errNoLine) {
+		t.Errorf("a driver without a line: %v", err)
+	}
+}
+
+// play connects as soon as somebody listens, says something, and waits for an answer.
+func play(ctx context.Context, addr, says string) error {
+	for {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+		if err == nil {
+			defer conn.Close()
+			_, err = io.WriteString(conn, says)
+			_, end := io.ReadFull(conn, make([]byte, 1))
+			return errors.Join(err, end)
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond) // between two looks for another process
 	}
 }
