@@ -39,6 +39,7 @@ type Program struct {
 	SocketDir string       // for Unix sockets: short, and the host's alone
 	Log       hclog.Logger // takes what the plugin logs
 	Memory    int64        // bytes that a process may use; 0 is no limit. See limitMemory of each system
+	Stdin     *os.File     // its standard input, at whose end it ends; nil is this process's own, see HoldPlugins
 	// StartTimeout is how long the process may take to its handshake; 0 is 15 seconds.
 	StartTimeout time.Duration
 }

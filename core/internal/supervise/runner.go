@@ -18,7 +18,9 @@ func (p *Process) runner(prog Program) func(hclog.Logger, *exec.Cmd, string) (ru
 	return func(_ hclog.Logger, spec *exec.Cmd, sockets string) (runner.Runner, error) {
 		p.sockets = sockets
 		p.cmd.Env = append(p.cmd.Env, spec.Env...)
-		p.cmd.Stdin = spec.Stdin
+		if p.cmd.Stdin = spec.Stdin; prog.Stdin != nil {
+			p.cmd.Stdin = prog.Stdin
+		}
 		out, err := p.cmd.StdoutPipe()
 		if err != nil {
 			return nil, fmt.Errorf("standard output: %w", err)

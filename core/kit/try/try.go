@@ -95,11 +95,8 @@ func (t *trial) own(ctx context.Context, log hclog.Logger) error {
 	}
 	defer w.Close()
 	defer r.Close()
-	old := os.Stdin
-	os.Stdin = r
-	defer func() { os.Stdin = old }()
 	name := strings.TrimSuffix(filepath.Base(t.Binary), ".exe")
-	return supervise.Run(ctx, supervise.Program{Name: name, Path: t.Binary, SocketDir: sockets, Log: log}, t.use)
+	return supervise.Run(ctx, supervise.Program{Name: name, Path: t.Binary, SocketDir: sockets, Log: log, Stdin: r}, t.use)
 }
 
 // listen reads the person's lines. Its goroutine ends with the process: a terminal cannot be left.

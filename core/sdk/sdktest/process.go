@@ -63,12 +63,6 @@ func Build(t testing.TB, pkg string) string {
 // nameOf is a binary's name without the ending of Windows.
 func nameOf(binary string) string { return strings.TrimSuffix(filepath.Base(binary), ".exe") }
 
-// stdin guards the standard input, which go-plugin hands to each process: a pipe of the process's own while it starts,
-// so that its end can be played.
-//
-//nolint:gochecknoglobals // the standard input is shared by nature
-var stdin sync.Mutex
-
 // process is a running plugin.
 type process struct {
 	conn     *wire.Conn
@@ -100,16 +94,12 @@ func start(t testing.TB, binary string) *process {
 }
 
 func (p *process) run(program supervise.Program) error {
-	stdin.Lock()
-	defer stdin.Unlock()
 	r, w, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("make standard input: %w", err)
 	}
-	old := os.Stdin
-	os.Stdin = r
-	defer func() { os.Stdin = old; _ = r.Close() }() // the process has its own copy
-	p.host = w
+	defer func() { _ = r.Close() }() // the process has its own copy
+	program.Stdin, p.host = r, w
 	ready := make(chan *supervise.Process, 1)
 	p.group.Go("plugin", func(ctx context.Context) error {
 		return supervise.Run(ctx, program, func(ctx context.Context, proc *supervise.Process) error {
