@@ -51,7 +51,7 @@ func (k *kit) testCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&o.instrument, "instrument", "", "`program` and its arguments that plays the instrument of a device")
 	flags.StringVar(&o.destination, "destination", "", "`program` and its arguments that plays the destination of a sink")
-	flags.StringVar(&o.settings, "settings", "", "`file` with one JSON object: settings besides those of the instrument or destination, and over them")
+	flags.StringVar(&o.settings, "settings", "", "YAML or JSON `file` with settings besides those of the instrument or destination, and over them")
 	flags.BoolVar(&o.without, "without-instrument", false, "exit with 0 although rules were not examined for want of an instrument or a destination")
 	return cmd
 }
@@ -96,17 +96,8 @@ func (o *test) examination(binary string) (x sdktest.Examination, err error) {
 	if x.Destination, err = program(o.destination); err != nil {
 		return x, fmt.Errorf("--destination: %w", err)
 	}
-	if o.settings == "" {
-		return x, nil
-	}
-	text, err := os.ReadFile(o.settings)
-	if err != nil {
-		return x, fmt.Errorf("--settings: %w", err)
-	}
-	if err := json.Unmarshal(text, &x.Settings); err != nil {
-		return x, fmt.Errorf("--settings: %s is not one JSON object: %w", o.settings, err)
-	}
-	return x, nil
+	x.Settings, err = settingsOf(o.settings, nil)
+	return x, err
 }
 
 // program cuts a command line at its blanks; what holds blanks stands in double quotes.

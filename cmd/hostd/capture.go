@@ -69,15 +69,7 @@ func (c *cli) captureShowCommand() *cobra.Command {
 				return c.printJSON(l)
 			}
 			for i := range l.Events {
-				e := &l.Events[i]
-				line := fmt.Sprintf("%s  %s %d  %-6s", e.At.Local().Format("2006-01-02 15:04:05.000"), e.Wire, e.Conn, e.Kind)
-				switch {
-				case len(e.Data) > 0:
-					line += fmt.Sprintf(" %q", e.Data)
-				case e.N > 0:
-					line += fmt.Sprintf(" %d bytes", e.N)
-				}
-				if _, err := fmt.Fprintln(c.out, strings.TrimRight(line, " ")); err != nil {
+				if _, err := fmt.Fprintln(c.out, &l.Events[i]); err != nil {
 					return err
 				}
 			}

@@ -34,15 +34,19 @@ func (c *cli) runBeside(cmd *cobra.Command, name string, args []string) error {
 	if err != nil {
 		return err
 	}
-	file := name
-	if runtime.GOOS == "windows" {
-		file += ".exe"
-	}
-	err = c.runProgram(cmd, filepath.Join(filepath.Dir(self), file), args)
+	err = c.runProgram(cmd, filepath.Join(filepath.Dir(self), fileOf(name)), args)
 	if errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("%s is not beside hostd: build it with go build -o DIR ./cmd/..., or copy it from the release", name)
 	}
 	return err
+}
+
+// fileOf is the file of a program on this system.
+func fileOf(name string) string {
+	if runtime.GOOS == "windows" {
+		name += ".exe"
+	}
+	return name
 }
 
 // runProgram runs a program on this terminal, and ends as it ends.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -42,10 +41,7 @@ func (c *cli) pluginPath(name string) (string, error) {
 	if strings.ContainsAny(name, `/\`) {
 		return name, nil
 	}
-	file := name
-	if runtime.GOOS == "windows" {
-		file += ".exe"
-	}
+	file := fileOf(name)
 	var looked []string
 	cfg, err := c.load()
 	if cfg == nil && (len(c.files) > 0 || !errors.Is(err, os.ErrNotExist)) {

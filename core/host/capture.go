@@ -15,9 +15,6 @@ import (
 	"github.com/hostd/hostd/core/sdk/sim"
 )
 
-// captureDir is where serve keeps a device's capture, below its state folder.
-const captureDir = "capture"
-
 // Captured is one connection of a device's capture.
 type Captured struct {
 	Device string    `json:"device"`
@@ -92,7 +89,7 @@ func loadCapture(c *config.Config, device string) (capture.Log, error) {
 	if device == "" || !filepath.IsLocal(device) || filepath.Base(device) != device {
 		return capture.Log{}, fmt.Errorf("%q is no name of a device", device)
 	}
-	l, err := capture.Load(filepath.Join(p.stateOf("devices", device), captureDir))
+	l, err := capture.Load(filepath.Join(p.stateOf("devices", device), capture.Dir))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return l, fmt.Errorf("%s: %w", device, ErrNoCapture)

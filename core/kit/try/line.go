@@ -1,13 +1,10 @@
 package try
 
 import (
-	"cmp"
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/hostd/hostd/core/sdk"
@@ -38,7 +35,7 @@ func (t *trial) captured(settings map[string]any) (map[string]any, error) {
 
 // line shows what has passed over the line since the last look; the last is when that was.
 func (s *session) line(last time.Time) (time.Time, error) {
-	log, err := capture.Load(s.t.path("state", "capture"))
+	log, err := capture.Load(s.t.path("state", capture.Dir))
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			err = nil // it has no connection yet
@@ -51,16 +48,8 @@ func (s *session) line(last time.Time) (time.Time, error) {
 	}
 	for i := range log.Events {
 		e := &log.Events[i]
-		text := ""
-		switch {
-		case len(e.Data) > 0:
-			text = strconv.Quote(string(e.Data))
-		case e.N > 0:
-			text = fmt.Sprintf("%d bytes", e.N)
-		}
 		last = e.At
-		s.t.say.event("line", fields{"line": e.Wire, "connection": e.Conn, "kind": e.Kind, "data": e.Data, "time": e.At},
-			"%s %s %d %s %s", e.At.Format("15:04:05.000"), cmp.Or(e.Wire, "line"), e.Conn, e.Kind, text)
+		s.t.say.event("line", fields{"line": e.Wire, "connection": e.Conn, "kind": e.Kind, "data": e.Data, "time": e.At}, "%s", e)
 	}
 	return last, nil
 }

@@ -237,11 +237,11 @@ func TestLine(t *testing.T) {
 	played := make(chan error, 1)
 	go func() { played <- play(ctx, addr, "\x024711 Muster^Anna R 15\x03") }()
 	binary := sdktest.Build(t, "../../../cmd/hostd/testdata/plugins/teller")
-	text := run(t, Options{Binary: binary, Settings: map[string]any{"listen": addr}, Answer: Ack, Wire: true}, `out "\x06"`)
+	text := run(t, Options{Binary: binary, Settings: map[string]any{"listen": addr}, Answer: Ack, Wire: true}, `out    "\x06"`)
 	if err := <-played; err != nil {
 		t.Error(err)
 	}
-	if !strings.Contains(text, ` in "\x02`) || strings.Contains(text, "Muster") {
+	if !strings.Contains(text, ` in     "\x02`) || strings.Contains(text, "Muster") {
 		t.Errorf("it shows of the line\n%s", text)
 	}
 	o := generator(t)

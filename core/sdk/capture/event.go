@@ -37,6 +37,18 @@ type Event struct {
 	N    int    // of Unsent
 }
 
+// String is the event in a line for a person, in local time: bytes quoted as Go does.
+func (e *Event) String() string {
+	line := fmt.Sprintf("%s  %s %d  %-6s", e.At.Local().Format("2006-01-02 15:04:05.000"), e.Wire, e.Conn, e.Kind)
+	switch {
+	case len(e.Data) > 0:
+		line += fmt.Sprintf(" %q", e.Data)
+	case e.N > 0:
+		line += fmt.Sprintf(" %d bytes", e.N)
+	}
+	return strings.TrimRight(line, " ")
+}
+
 // Log is what was read of a capture, in the order in which it was written.
 type Log struct {
 	Events []Event
@@ -48,6 +60,9 @@ type Log struct {
 
 // ErrFormat is in the chain where a file is no capture.
 var ErrFormat = errors.New("it is no capture of hostd")
+
+// Dir is the folder of a device's capture, below its StateDir.
+const Dir = "capture"
 
 const (
 	magic      = "hostd capture 1 "

@@ -11,9 +11,6 @@ import (
 	"github.com/hostd/hostd/core/sdk/capture"
 )
 
-// captureDir is the folder of a device's capture, below its StateDir.
-const captureDir = "capture"
-
 // captureSettings are those that a driver of a byte stream has without writing them, see sdk.Manifest.Wire.
 type captureSettings struct {
 	Capture bool `setting:"capture" default:"false" help:"keep every byte that passes over the line, patients' data too, to look into a fault: see hostd capture"`
@@ -75,7 +72,7 @@ func (s *deviceSession) startCapture(stateDir string, env *sdk.Env) error {
 	if !own.Capture {
 		return nil
 	}
-	s.recorder = capture.NewRecorder(filepath.Join(stateDir, captureDir), int64(own.MaxMB)<<20, env.Log)
+	s.recorder = capture.NewRecorder(filepath.Join(stateDir, capture.Dir), int64(own.MaxMB)<<20, env.Log)
 	env.Wire = s.recorder.Wrap
 	env.Log.Info("capture is on: what passes over the line is kept, patients' data too", "capture_max_mb", own.MaxMB)
 	return nil

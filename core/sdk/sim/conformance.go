@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/hostd/hostd/core/internal/life"
+	"github.com/hostd/hostd/core/sdk"
 )
 
 // Instrument is what a device's `NAME simulate --conformance` gives the conformance suite: one fresh instrument.
@@ -32,8 +33,13 @@ type Destination struct {
 	Settings map[string]any
 	// Idempotent says that a record which is written again is not stored again.
 	Idempotent bool
+	// Receipts says that what the sink stores has receipts in the host's database, which the suite plays. Stored is nil then.
+	Receipts bool
 	// Stored gives the IDs of the records that it holds, one for each time that it holds the record.
 	Stored func() ([]string, error)
+	// Bad is a record that the sink refuses for good, of which ID, Kind, ContentType, Data and Raw (texts) and the Hash of one
+	// attachment count; nil where it takes every record.
+	Bad *sdk.Record
 	// Break makes every write fail until Mend; both nil where that cannot be.
 	Break, Mend func() error
 	// Run plays it until ctx ends; nil where nobody has to.
@@ -65,13 +71,36 @@ func Conformance(ctx context.Context, in io.Reader, out io.Writer, i Instrument)
 	})
 }
 
-// ConformanceSink offers the destination to the suite as Conformance does: the line of JSON has the settings and whether
-// it is idempotent; "stored" is answered with the list of IDs in JSON, "break" and "mend" with "ok" or "no".
+// bad is a Destination's Bad as the suite reads it.
+type bad struct {
+	ID          string `json:"id"`
+	Kind        string `json:"kind"`
+	ContentType string `json:"content_type,omitempty"`
+	Data        string `json:"data,omitempty"`
+	Raw         string `json:"raw,omitempty"`
+	Attachment  string `json:"attachment,omitempty"`
+}
+
+func badOf(r *sdk.Record) *bad {
+	if r == nil {
+		return nil
+	}
+	b := &bad{ID: r.ID, Kind: r.Kind, ContentType: r.ContentType, Data: string(r.Data), Raw: string(r.Raw)}
+	if len(r.Attachments) > 0 {
+		b.Attachment = r.Attachments[0].Hash
+	}
+	return b
+}
+
+// ConformanceSink offers the destination to the suite as Conformance does: the line of JSON has the settings and what else
+// it is; "stored" is answered with the list of IDs in JSON, "break" and "mend" with "ok" or "no".
 func ConformanceSink(ctx context.Context, in io.Reader, out io.Writer, d Destination) error {
 	first := struct {
 		Settings   map[string]any `json:"settings"`
 		Idempotent bool           `json:"idempotent"`
-	}{settings(d.Settings), d.Idempotent}
+		Receipts   bool           `json:"receipts,omitempty"`
+		Bad        *bad           `json:"bad,omitempty"`
+	}{settings(d.Settings), d.Idempotent, d.Receipts, badOf(d.Bad)}
 	able := func(f func() error) (any, error) {
 		if f == nil {
 			return no, nil
@@ -79,13 +108,13 @@ func ConformanceSink(ctx context.Context, in io.Reader, out io.Writer, d Destina
 		return yes, f()
 	}
 	return converse(ctx, in, out, first, d.Run, func(line string) (any, error) {
-		switch line {
-		case "stored":
+		switch {
+		case line == "stored" && d.Stored != nil:
 			ids, err := d.Stored()
 			return append([]string{}, ids...), err
-		case "break":
+		case line == "break":
 			return able(d.Break)
-		case "mend":
+		case line == "mend":
 			return able(d.Mend)
 		}
 		return no, nil

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hostd/hostd/core/sdk"
 	"github.com/hostd/hostd/core/sdk/sim"
 )
 
@@ -38,6 +39,12 @@ func TestConformanceLines(t *testing.T) {
 		{"empty sink that does not break", "stored\nbreak\nmend\n", `{"settings":{},"idempotent":false}` + "\n[]\nno\nno\n", destination(sim.Destination{
 			Stored: func() ([]string, error) { return nil, nil },
 		}), nil, ""},
+		{
+			"sink of the host's database", "stored\n", `{"settings":{},"idempotent":true,"receipts":true,"bad":{"id":"b","kind":"k","data":"d","raw":"r","attachment":"00"}}` + "\nno\n",
+			destination(sim.Destination{Idempotent: true, Receipts: true, Bad: &sdk.Record{
+				ID: "b", Kind: "k", Data: []byte("d"), Raw: []byte("r"), Attachments: []sdk.Attachment{{Hash: "00"}},
+			}}), nil, "",
+		},
 		{"sink that fails", "break\n", `{"settings":{},"idempotent":false}` + "\n", destination(sim.Destination{
 			Break: func() error { return broken },
 		}), broken, `answer "break": broken`},

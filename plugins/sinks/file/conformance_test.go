@@ -1,7 +1,6 @@
 package main
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/hostd/hostd/core/sdk"
@@ -17,10 +16,7 @@ func TestConformance(t *testing.T) {
 				Stored:   func(t testing.TB) []string { return idsIn(t, dir) },
 			}
 		},
-		Bad: func() sdk.Record {
-			lost := sdk.Attachment{Name: "image.jpg", Size: 1, Hash: strings.Repeat("0", 64)}
-			return sdk.Record{ID: "bad-1", Kind: "document", Data: []byte("x"), Attachments: []sdk.Attachment{lost}}
-		},
+		Bad: func() sdk.Record { return *lost() },
 	})
 }
 

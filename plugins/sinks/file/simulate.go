@@ -10,7 +10,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"github.com/hostd/hostd/core/sdk"
 	"github.com/hostd/hostd/core/sdk/serve"
 	"github.com/hostd/hostd/core/sdk/sim"
 )
@@ -33,7 +35,15 @@ func simulate(ctx context.Context, args []string, in io.Reader, out io.Writer) (
 	return sim.ConformanceSink(ctx, in, out, sim.Destination{
 		Settings: map[string]any{"dir": dir},
 		Stored:   func() ([]string, error) { return storedIn(dir) },
+		Bad:      lost(),
 	})
+}
+
+// lost is a record whose attachment nobody has.
+func lost() *sdk.Record {
+	return &sdk.Record{ID: "bad-1", Kind: "document", Data: []byte("x"), Attachments: []sdk.Attachment{
+		{Name: "image.jpg", Size: 1, Hash: strings.Repeat("0", 64)},
+	}}
 }
 
 // storedIn gives the id of every whole line in a folder's files.

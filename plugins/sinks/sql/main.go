@@ -18,10 +18,12 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"io"
 
 	"github.com/hostd/hostd/core/sdk"
 	"github.com/hostd/hostd/core/sdk/serve"
+	"github.com/hostd/hostd/core/sdk/sim"
 )
 
 func main() {
@@ -33,7 +35,20 @@ func main() {
 	}, serve.Simulate(simulate))
 }
 
-// simulate says why there is none: the tables are the host's.
-func simulate(context.Context, []string, io.Reader, io.Writer) error {
-	return serve.Usage(errors.New("sql writes through the host's database and has none of its own to simulate: its conformance is held by its Go test, with the suite's store"))
+// simulate is `sql simulate`: the suite plays the host's database, and this says how it is to be looked at.
+func simulate(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
+	flags := flag.NewFlagSet("sql simulate", flag.ContinueOnError)
+	suite := flags.Bool("conformance", false, "be the destination of the conformance suite")
+	if err := serve.ParseFlags(flags, args, out); err != nil {
+		return err
+	}
+	if !*suite {
+		return serve.Usage(errors.New("sql writes through the host's database, and has none to simulate; --conformance is for the suite"))
+	}
+	return sim.ConformanceSink(ctx, in, out, sim.Destination{Idempotent: true, Receipts: true, Bad: conflicting()})
+}
+
+// conflicting is a record whose identity is taken: the suite has stored the first one of a rule with other content.
+func conflicting() *sdk.Record {
+	return &sdk.Record{ID: "exam-0", Kind: "exam", ContentType: "application/json", Data: []byte(`{}`), Raw: []byte("other content")}
 }
