@@ -38,7 +38,7 @@ func commands(t *testing.T, page string) string {
 // TestTutorial runs docs/plugins.md word by word in an empty folder, with nothing but Go and hostd's programs.
 func TestTutorial(t *testing.T) {
 	if testing.Short() {
-		t.Skip("builds a module")
+		t.Skip("short: it builds a module")
 	}
 	shell, err := exec.LookPath("bash")
 	if runtime.GOOS == "windows" || err != nil {

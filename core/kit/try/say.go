@@ -45,7 +45,7 @@ func (p *printer) event(name string, f fields, format string, args ...any) {
 	if err != nil {
 		b = fmt.Appendf(nil, `{"event":%q,"err":%q}`, name, err)
 	}
-	_, _ = fmt.Fprintf(p.out, "%s\n", b)
+	_, _ = fmt.Fprintf(p.out, "%s\n", b) // as above
 }
 
 func (p *printer) manifest(m *sdk.Manifest) {

@@ -71,7 +71,7 @@ func goToolFor(t *testing.T, system, dir string, args ...string) string {
 // -every it is vetted for Windows, and hostd checks its sample of settings, too.
 func TestModulesKeepTheContract(t *testing.T) {
 	if testing.Short() {
-		t.Skip("builds modules")
+		t.Skip("short: it builds modules")
 	}
 	shared, hostd := filepath.Join(t.TempDir(), "sdk"), filepath.Join(t.TempDir(), "hostd")
 	if *every {
@@ -79,7 +79,7 @@ func TestModulesKeepTheContract(t *testing.T) {
 	}
 	eachKind(t, func(t *testing.T, role sdk.Role, kind string) {
 		if !*every && kind != "sql" {
-			t.Skip("with -every")
+			t.Skip("the step kit of .ci/run has it, with -every; one kind is the taste")
 		}
 		p := plan(t, role, kind)
 		if *every {
