@@ -81,7 +81,7 @@ func Example_polledDevice() {
 	// read: 0 <nil>
 }
 
-// scale is a listening device on a line: each line is a measurement, which the instrument sends until it hears ACK, and sends
+// scale is a listening device on a line: each line is a measurement, after which the instrument waits for ACK, and which it sends
 // again after NAK. Its numbers make a line that comes again the same record.
 type scale struct {
 	line net.Conn
