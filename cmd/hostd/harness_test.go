@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// programs builds hostd, every plugin and the sink picky once, and gives their folder.
+// programs builds hostd with its tools, every plugin and the sink picky once, and gives their folder.
 func programs(t *testing.T) string {
 	t.Helper()
 	binaries.once.Do(func() {
@@ -45,7 +45,7 @@ func programs(t *testing.T) string {
 		if binaries.err != nil {
 			return
 		}
-		binaries.err = build(binaries.dir, ".", "../../plugins/devices/...", "../../plugins/sinks/...", "./testdata/plugins/picky", "./testdata/plugins/recorder", "./testdata/plugins/teller")
+		binaries.err = build(binaries.dir, ".", "../hostd-kit", "../../plugins/devices/...", "../../plugins/sinks/...", "./testdata/plugins/picky", "./testdata/plugins/recorder", "./testdata/plugins/teller")
 	})
 	if binaries.err != nil {
 		t.Fatal(binaries.err)

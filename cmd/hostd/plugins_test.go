@@ -45,7 +45,7 @@ func TestPluginsCommands(t *testing.T) {
 			t.Errorf("generator: %+v", k)
 		}
 	}
-	if !found["generator"] || !found["sql"] || found["hostd"] {
+	if !found["generator"] || !found["sql"] || found["hostd"] || found["hostd-kit"] {
 		t.Errorf("list: %+v", list)
 	}
 	for _, args := range [][]string{{"plugins", "describe", "nobody"}, {"plugins", "describe", "../generator"}} {

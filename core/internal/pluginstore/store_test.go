@@ -95,7 +95,7 @@ func TestFileIsTakenWhenTwoLooksHaveSeenTheSame(t *testing.T) {
 		return strings.Join(names, " ")
 	}
 	b.drop("nidek", "ha")
-	for _, name := range []string{"hostd", "Read Me", "nidek.yaml", "nidek.sig"} {
+	for _, name := range []string{"hostd", "hostd-kit", "Read Me", "nidek.yaml", "nidek.sig"} {
 		if err := os.WriteFile(filepath.Join(b.opt.Inbox, name+extension()), []byte("x"), 0o600); err != nil && name != "nidek.yaml" {
 			t.Fatal(err)
 		}

@@ -26,7 +26,10 @@ const maxBinary = 1 << 30
 
 var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
 
-func validName(name string) bool { return nameForm.MatchString(name) && name != "hostd" }
+// validName says whether a plugin may be called so. Hostd's own programs may lie in the same folder, and are none.
+func validName(name string) bool {
+	return nameForm.MatchString(name) && name != "hostd" && name != "hostd-kit"
+}
 
 // ErrLater is a file that cannot be read whole now: it is being copied, locked, or held by an antivirus program.
 var ErrLater = errors.New("not readable yet")
