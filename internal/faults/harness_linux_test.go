@@ -414,7 +414,7 @@ func (c *clinic) within(long time.Duration, ok func(*status) bool) (last status,
 			return last, nil
 		}
 	}
-	return last, fmt.Errorf("not within %s (%w): %+v", long, err, last)
+	return last, errors.Join(fmt.Errorf("not within %s: %+v", long, last), err)
 }
 
 // until is within, for a proof that cannot go on without.

@@ -33,6 +33,10 @@ func TestStart(t *testing.T) {
 	c.start()
 	full := func(s *status) bool { return s.sink("archive").Backlog == startBacklog }
 	c.until("the backlog is there", full)
+	c.eventually("the witness knows that all are safe", *patience, func() bool { // a record that it does not know of comes again, and waits, too
+		told, err := newOracle().journal(c.path("wit.journal"))
+		return err == nil && told == startBacklog
+	})
 	var times []time.Duration
 	for n := range *starts {
 		if n%2 == 0 {
