@@ -39,21 +39,22 @@ type Mapping struct {
 	sites     map[string]string
 	methods   map[string]string
 	units     map[string]string
-	sentinels map[string]bool
+	sentinels map[float64]bool
 }
 
 // Compile checks the rules and makes them ready. An error names the key below the block: observations[2].eye.
 func (r Rules) Compile() (*Mapping, error) {
 	m := &Mapping{
 		rules: map[string][]Rule{}, sites: map[string]string{}, methods: map[string]string{}, units: map[string]string{},
-		sentinels: map[string]bool{},
+		sentinels: map[float64]bool{},
 	}
 	m.add(r)
 	if !r.Only {
 		m.add(DefaultRules())
 	}
 	for _, s := range r.Sentinels {
-		m.sentinels[s] = true
+		f, _ := exam.ParseValue("", s).Float()
+		m.sentinels[f] = true
 	}
 	return m, r.check()
 }

@@ -3,7 +3,6 @@ package hl7
 import (
 	"bytes"
 	"iter"
-	"unicode/utf8"
 )
 
 // Message is a view of one HL7 v2 message. It keeps the bytes that it was parsed from; nobody may change them while it
@@ -13,7 +12,6 @@ type Message struct {
 	spans  []span
 	d      Delimiters
 	set    charset
-	valid  bool // the whole is UTF-8
 	broken bool
 }
 
@@ -37,12 +35,12 @@ func (o Options) Parse(b []byte) (*Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Message{raw: b, d: d, valid: utf8.Valid(b)}
+	m := &Message{raw: b, d: d}
 	if err := m.split(at); err != nil {
 		return nil, err
 	}
-	m.set = o.charsetOf(m.Header(18), d.Repetition)
-	m.d.shift = m.set.shift(b)
+	m.set = o.charsetOf(m.Header(18), d.Repetition, b)
+	m.d.shift = m.set.shift
 	return m, nil
 }
 

@@ -49,12 +49,7 @@ func isDelimiter(c byte) bool {
 
 // cut splits b at the first sep that is no part of a character. more says that there was one.
 func (d Delimiters) cut(b []byte, sep byte) (head, rest []byte, more bool) {
-	i := -1
-	if d.shift == plain {
-		i = bytes.IndexByte(b, sep)
-	} else {
-		i = d.index(b, sep)
-	}
+	i := d.index(b, sep)
 	if i < 0 {
 		return b, nil, false
 	}
@@ -63,15 +58,21 @@ func (d Delimiters) cut(b []byte, sep byte) (head, rest []byte, more bool) {
 
 // index is bytes.IndexByte where a delimiter may be a part of a character.
 func (d Delimiters) index(b []byte, sep byte) int {
+	if d.shift == plain {
+		return bytes.IndexByte(b, sep)
+	}
+	return d.indexWide(b, sep)
+}
+
+func (d Delimiters) indexWide(b []byte, sep byte) int {
 	wide := false
 	for i := 0; i < len(b); i++ {
 		switch c := b[i]; {
 		case d.shift == double && c >= 0x81, d.shift == sjis && (c >= 0x81 && c < 0xa0 || c >= 0xe0):
 			i++
 		case d.shift == iso2022 && c == esc:
-			n, w := designation(b[i:])
-			if n > 0 {
-				wide = w
+			if set, n := designationAt(b[i:]); n > 0 {
+				wide = wide && set.right || !set.right && set.page != ""
 				i += n - 1
 			}
 		case c == sep && !wide:

@@ -1,0 +1,119 @@
+package hl7
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/hostd/hostd/core/sdk/exam"
+)
+
+// value is what OBX-5 holds.
+type value struct {
+	value   exam.Value
+	sent    string // as it was sent, where that says more or is written otherwise
+	method  string // attachment, or empty
+	numeric bool   // may be a sentinel
+	deleted bool   // "": an earlier value is to be deleted
+	files   []Attachment
+}
+
+// valueOf reads OBX-5 by its type in OBX-2 (HL7 v2.5.1 chapter 2.A); false where there is none.
+func (e *examiner) valueOf(x *obx) (v value, found bool) {
+	raw := x[obxValue].raw
+	if len(bytes.TrimSpace(raw)) == 0 {
+		return value{}, false
+	}
+	if string(raw) == `""` {
+		return value{deleted: true}, true
+	}
+	switch string(bytes.TrimSpace(x[obxType].raw)) {
+	case "NM":
+		return e.number(raw), true
+	case "SN":
+		return e.joined(x[obxValue], (*examiner).structured, true)
+	case "CE", "CWE", "CNE", "CF":
+		return e.joined(x[obxValue], (*examiner).coded, false)
+	case "ED":
+		return e.document(x[obxValue])
+	case "RP":
+		v, found = e.joined(x[obxValue], (*examiner).pointer, false)
+		v.method, v.sent = exam.MethodAttachment, ""
+		return v, found
+	case "DT", "TM", "TS", "DTM", "HD", "EI", "CX", "ID", "IS":
+		return value{value: exam.Text(e.text(raw))}, true
+	}
+	text := e.text(raw)
+	v = value{value: exam.ParseValue("", strings.TrimSpace(text)), numeric: true}
+	if !v.value.IsNumber() {
+		return value{value: exam.Text(text)}, true
+	}
+	return v.withSent(text), true
+}
+
+// withSent keeps what was sent where it is not what the value says anyway.
+func (v value) withSent(text string) value {
+	if len(text) <= maxSent && text != v.value.String() {
+		v.sent = text
+	}
+	return v
+}
+
+// number reads an NM: blanks around it and behind the sign, and a decimal comma, are allowed; what is no number stays text.
+func (e *examiner) number(raw []byte) value {
+	text := e.text(raw)
+	s := strings.TrimSpace(text)
+	if s[0] == '+' || s[0] == '-' {
+		s = s[:1] + strings.TrimLeft(s[1:], " ")
+	}
+	if strings.Count(s, ",") == 1 && !strings.Contains(s, ".") {
+		s = strings.Replace(s, ",", ".", 1)
+	}
+	v := value{value: exam.ParseValue("", s), numeric: true}
+	if !v.value.IsNumber() {
+		v.value = exam.Text(strings.TrimSpace(text))
+	}
+	return v.withSent(text)
+}
+
+// joined reads each repetition and joins what they say by the sender's repetition separator.
+func (e *examiner) joined(f Field, read func(*examiner, Repetition) string, numeric bool) (value, bool) {
+	var b strings.Builder
+	count := 0
+	for r := range f.Repetitions() {
+		if count++; count > 1 {
+			b.WriteByte(f.d.Repetition)
+		}
+		b.WriteString(read(e, r))
+	}
+	text := b.String()
+	if strings.Trim(text, string(rune(f.d.Repetition))+" ") == "" {
+		return value{}, false
+	}
+	v := value{value: exam.ParseValue("", text), numeric: numeric}
+	if len(f.raw) <= maxSent {
+		v = v.withSent(e.text(f.raw))
+	}
+	return v, true
+}
+
+// structured is an SN: comparator, number, separator, number (HL7 v2.5.1 section 2.A.71).
+func (e *examiner) structured(r Repetition) string {
+	text := ""
+	for n := 1; n <= 4; n++ {
+		text += strings.TrimSpace(e.text(r.Component(n).Bytes()))
+	}
+	return text
+}
+
+// coded is the text of a coded value, else its original text, else the code, else the alternates.
+func (e *examiner) coded(r Repetition) string {
+	for _, n := range []int{2, 9, 1, 5, 4} {
+		if text := e.value(r.Component(n).Bytes()); text != "" {
+			return text
+		}
+	}
+	return ""
+}
+
+// pointer is where an RP points to.
+func (e *examiner) pointer(r Repetition) string { return e.value(r.Component(1).Bytes()) }
