@@ -85,6 +85,13 @@ func (r Rules) check() error {
 			return fmt.Errorf("sites.%s: must be R, L or B", site)
 		}
 	}
+	for name, list := range map[string]map[string]string{"methods": r.Methods, "units": r.Units} {
+		for code, word := range list {
+			if strings.TrimSpace(word) == "" {
+				return fmt.Errorf("%s.%s: is empty; write our word for it", name, code)
+			}
+		}
+	}
 	for _, s := range r.Sentinels {
 		if !exam.ParseValue("", s).IsNumber() {
 			return fmt.Errorf("sentinels: every one must be a number")

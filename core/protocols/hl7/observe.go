@@ -187,17 +187,19 @@ func (e *examiner) flags(f Field, status string) (list []string) {
 // put adds an observation. A second one with the same key gets the next free number of that key, with a warning: which of
 // the two is right is not for a parser to say.
 func (e *examiner) put(o exam.Observation) {
-	next, taken := 0, false
-	for i := e.now.from; i < len(e.all); i++ {
-		p := &e.all[i]
-		if p.Seq >= o.Seq && p.Eye == o.Eye && p.Code == o.Code && p.Method == o.Method {
-			taken = taken || p.Seq == o.Seq
-			next = max(next, p.Seq+1)
-		}
+	mine := e.all[e.now.from:]
+	same := func(p exam.Observation) bool { return p.Eye == o.Eye && p.Code == o.Code && p.Method == o.Method }
+	taken := false
+	for i := 0; i < len(mine) && !taken; i++ {
+		taken = mine[i].Seq == o.Seq && same(mine[i])
 	}
 	if taken {
-		o.Seq = next
 		e.now.warn[warnDuplicate] = true
+		for _, p := range mine {
+			if p.Seq >= o.Seq && same(p) {
+				o.Seq = p.Seq + 1
+			}
+		}
 	}
 	e.all = append(e.all, o)
 }

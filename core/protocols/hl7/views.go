@@ -58,10 +58,22 @@ func (d Delimiters) cut(b []byte, sep byte) (head, rest []byte, more bool) {
 
 // index is bytes.IndexByte where a delimiter may be a part of a character.
 func (d Delimiters) index(b []byte, sep byte) int {
-	if d.shift == plain {
-		return bytes.IndexByte(b, sep)
+	if d.shift != plain {
+		return d.indexWide(b, sep)
 	}
-	return d.indexWide(b, sep)
+	const short = 16 // a call costs more than so many bytes
+	for i, c := range b[:min(len(b), short)] {
+		if c == sep {
+			return i
+		}
+	}
+	if len(b) <= short {
+		return -1
+	}
+	if i := bytes.IndexByte(b[short:], sep); i >= 0 {
+		return short + i
+	}
+	return -1
 }
 
 func (d Delimiters) indexWide(b []byte, sep byte) int {
@@ -150,6 +162,22 @@ func (s Segment) Fields() iter.Seq2[int, Field] {
 				return
 			}
 			n = 2
+		}
+		if s.d.shift == plain { // the same as below, without a call for each field
+			from, sep := 0, s.d.Field
+			for i, c := range rest {
+				if c == sep {
+					if !yield(n, Field{rest[from:i:i], s.d}) {
+						return
+					}
+					from = i + 1
+					n++
+				}
+			}
+			if more {
+				yield(n, Field{rest[from:], s.d})
+			}
+			return
 		}
 		for more {
 			var raw []byte
