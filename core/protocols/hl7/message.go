@@ -62,7 +62,7 @@ func (m *Message) split(at int) error {
 	for l := newLines(m.raw, at); l.next(); {
 		if m.opens(l.from, l.to) {
 			count++
-			if count > 1 && string(m.raw[l.from:l.from+3]) == "MSH" {
+			if count > 1 && l.to-l.from > 3 && string(m.raw[l.from:l.from+3]) == "MSH" {
 				return ErrBatch
 			}
 		}
@@ -75,7 +75,11 @@ func (m *Message) split(at int) error {
 			m.spans = append(m.spans, span{uint32(l.from), uint32(l.to)})
 		default:
 			m.broken = true
-			m.spans[len(m.spans)-1].to = uint32(l.to)
+			last := len(m.spans) - 1
+			for ; m.spans[last].to-m.spans[last].from == 3; last-- { // a name alone, and text behind it: text, too
+				m.spans = m.spans[:last]
+			}
+			m.spans[last].to = uint32(l.to)
 		}
 	}
 	return nil
@@ -195,11 +199,13 @@ func Messages(b []byte) iter.Seq[[]byte] {
 
 // isWrap says whether a line begins a message, or begins or ends a batch.
 func isWrap(line []byte) bool {
-	if len(line) < 3 || len(line) > 3 && (isUpper(line[3]) || isDigit(line[3]) || line[3] == ' ') {
+	if len(line) < 3 || len(line) > 3 && !isDelimiter(line[3]) {
 		return false
 	}
 	switch string(line[:3]) {
-	case "MSH", "FHS", "BHS", "BTS", "FTS":
+	case "MSH", "FHS", "BHS":
+		return len(line) > 3
+	case "BTS", "FTS":
 		return true
 	}
 	return false

@@ -123,6 +123,10 @@ func TestBrokenValue(t *testing.T) {
 	if got := string(m.Get("OBX-5")); got != "first\rsecond\r\r\nand " || !m.Broken() || !m.Segment(2).Broken() || m.Segment(3).Broken() {
 		t.Errorf("value %q", got)
 	}
+	m2 := parse(t, oru("OBX|1|TX|note||first\rEND\rMSH\rlast", "ZZZ"))
+	if got := string(m2.Get("OBX-5")); got != "first\rEND\rMSH\rlast" || m2.Len() != 4 {
+		t.Errorf("value %q, %d segments", got, m2.Len())
+	}
 	if got, err := m.Text(m.Get("OBX-5")); got != "first\nsecond\n\nand " || err != nil {
 		t.Errorf("text %q: %v", got, err)
 	}
@@ -166,8 +170,8 @@ func TestMessages(t *testing.T) {
 			t.Errorf("%s: %d exams, %+v", name, len(r.Exams), r.Rejects)
 		}
 	}
-	in := "BHS|^~\\&|\r" + one + "BTS|\rMSH\r" + two
-	want := exam.Reject{Reason: exam.RejectNoise, Offset: int64(strings.Index(in, "MSH\r")), Length: 4, Detail: hl7.ErrNotHL7.Error()}
+	in := "BHS|^~\\&|\r" + one + "BTS|\rMSH|\r" + two
+	want := exam.Reject{Reason: exam.RejectNoise, Offset: int64(strings.Index(in, "MSH|\r")), Length: 5, Detail: hl7.ErrNotHL7.Error()}
 	if r := hl7.Decode([]byte(in), hl7.Options{}); len(r.Exams) != 2 || len(r.Rejects) != 1 || r.Rejects[0] != want {
 		t.Errorf("%d exams, %+v", len(r.Exams), r.Rejects)
 	}

@@ -29,7 +29,7 @@ func delimitersOf(b []byte) (Delimiters, error) {
 	if len(b) >= 3 && (string(b[:3]) == "FHS" || string(b[:3]) == "BHS") {
 		return d, ErrBatch
 	}
-	if len(b) < 5 || string(b[:3]) != "MSH" || !isDelimiter(b[3]) {
+	if len(b) < 5 || string(b[:3]) != "MSH" || !isDelimiter(b[3]) || isEnd(b[4]) {
 		return d, ErrNotHL7
 	}
 	d.Field = b[3]
