@@ -40,7 +40,7 @@ func (o Options) charsetOf(declared []byte, repetition byte, b []byte) charset {
 		site = textenc.DefaultCodepage
 	}
 	switch {
-	case page != "" && fits(page, b):
+	case page != "" && fits(page, b) && !(isOneByte(page) && utf8.Valid(b)):
 		c.page = page
 	case utf8.Valid(b):
 		c.warn = exam.WarnEncodingMislabelled
@@ -58,6 +58,11 @@ func (o Options) charsetOf(declared []byte, repetition byte, b []byte) charset {
 		c.shift = shiftOf(c.page)
 	}
 	return c
+}
+
+// isOneByte says whether nearly every text fits the page, so that fitting it proves nothing.
+func isOneByte(page string) bool {
+	return strings.HasPrefix(page, "iso-8859-") || strings.HasPrefix(page, "windows-")
 }
 
 func shiftOf(page string) shift {
@@ -84,12 +89,26 @@ func pageOf(declared []byte, repetition byte) string {
 	return ""
 }
 
+// KnownCharset says whether name is one that Options.Charset and MSH-18 may have: of HL7 table 0211, or of textenc.
+func KnownCharset(name string) bool {
+	return pageNamed(name) != "" || isASCIIName(name)
+}
+
+func isASCIIName(name string) bool {
+	switch strings.ToUpper(strings.TrimSpace(name)) {
+	case "ASCII", "US-ASCII", "ISO IR6":
+		return true
+	}
+	return false
+}
+
 // pageNamed is what textenc calls a name of table 0211, or any that textenc knows; empty for an unknown one and for ASCII.
 func pageNamed(name string) string {
+	if isASCIIName(name) {
+		return ""
+	}
 	name = strings.ToUpper(strings.TrimSpace(name))
 	switch name {
-	case "", "ASCII", "US-ASCII", "ISO IR6":
-		return ""
 	case "UNICODE UTF-8", "UNICODE", "UTF-8":
 		return utf8Page
 	case "KS X 1001":

@@ -60,12 +60,18 @@ const (
 	skipping              // inside of a frame that is too large
 )
 
+// maxIdle is the memory that a Scanner keeps when it holds nothing, in bytes.
+const maxIdle = 64 << 10
+
 // Write takes the next bytes of the stream, any number of them. It copies p.
 func (s *Scanner) Write(p []byte) {
 	if s.at > 0 {
 		s.base += int64(s.at)
 		s.buf = s.buf[:copy(s.buf, s.buf[s.at:])]
 		s.at = 0
+		if len(s.buf) == 0 && cap(s.buf) > maxIdle {
+			s.buf = nil
+		}
 	}
 	s.buf = append(s.buf, p...)
 }

@@ -105,6 +105,7 @@ func TestCharsets(t *testing.T) {
 		"euc-jp":                       {declared: "ISO IR87", sent: encode(t, japanese.EUCJP, "検査"), want: "検査"},
 		"latin 1":                      {declared: "8859/1", sent: "M\xfcller", want: "Müller"},
 		"cyrillic":                     {declared: "8859/5", sent: encode(t, charmap.ISO8859_5, "Иван"), want: "Иван"},
+		"latin 1 is utf-8":             {declared: "8859/1", sent: "Müller", want: "Müller", warn: exam.WarnEncodingMislabelled},
 		"latin 9":                      {declared: "8859/15", sent: "\xa4", want: "€"},
 		"nothing fits":                 {declared: "UNICODE UTF-8", sent: "a\xff", want: "a\uFFFD", warn: exam.WarnEncodingMislabelled},
 		"nothing fits, site is wrong":  {sent: "M\xfcller", want: "M\uFFFDller", warn: exam.WarnCharsetUndeclared},
@@ -130,6 +131,19 @@ func TestCharsets(t *testing.T) {
 		}
 		if c.warn == "" && e.Warnings != nil || c.warn != "" && !slices.Contains(e.Warnings, c.warn) {
 			t.Errorf("%s: warnings %q, want %q", name, e.Warnings, c.warn)
+		}
+	}
+}
+
+func TestKnownCharset(t *testing.T) {
+	for _, name := range []string{"ASCII", "KS X 1001", "8859/15", "ISO IR87", "unicode utf-8", "BIG-5", "GB 18030-2000", "cp949", "Shift_JIS"} {
+		if !hl7.KnownCharset(name) {
+			t.Errorf("%s is unknown", name)
+		}
+	}
+	for _, name := range []string{"", "8859/17", "CNS 11643-1992", "KSX", "UNICODE UTF-16"} {
+		if hl7.KnownCharset(name) {
+			t.Errorf("%q is known", name)
 		}
 	}
 }
