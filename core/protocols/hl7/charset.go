@@ -131,17 +131,22 @@ func pageNamed(name string) string {
 	return textenc.Name(name)
 }
 
-// fits says whether every line of b is in the page; lines of ASCII always are.
+// fits says whether b is in the page. What stands before and behind the lines with other characters than ASCII is not
+// looked at.
 func fits(page string, b []byte) bool {
 	if page == utf8Page {
 		return utf8.Valid(b)
 	}
+	from, to := -1, 0
 	for l := newLines(b, 0); l.next(); {
-		if line := b[l.from:l.to]; !isASCII(line) && !textenc.Fits(page, line) {
-			return false
+		if !isASCII(b[l.from:l.to]) {
+			to = l.to
+			if from < 0 {
+				from = l.from
+			}
 		}
 	}
-	return true
+	return from < 0 || textenc.Fits(page, b[from:to])
 }
 
 func isASCII(b []byte) bool {

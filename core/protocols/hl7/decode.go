@@ -130,6 +130,7 @@ type examiner struct {
 	attachments []Attachment
 	obx         int // number of the last OBX, from 1
 	full        bool
+	memory      []byte // for the texts that are decoded
 	now         sitting
 }
 
@@ -294,7 +295,7 @@ func (e *examiner) text(raw []byte) string {
 	if len(raw) == 0 {
 		return ""
 	}
-	s, err := e.m.Text(raw)
+	s, err := e.m.text(raw, &e.memory)
 	if err != nil {
 		e.now.warn[warnCharset] = true
 		return strings.ToValidUTF8(string(raw), "\uFFFD")

@@ -31,7 +31,9 @@ func TestObservations(t *testing.T) {
 		"identifier":             {`NM|exam_no^^99EYE||0058`, `exam_no B "" 1, text "0058" "", sent "", []`, ""},
 		"structured":             {`SN|x||>=^2.5|mg/dl`, `x B "" 1, text ">=2.5" "mg/dl", sent ">=^2.5", []`, ""},
 		"ratio":                  {`SN|x||^1^:^128`, `x B "" 1, text "1:128" "", sent "^1^:^128", []`, ""},
-		"coded":                  {`CWE|x||A^Clear\T\dry^L~B^^L`, `x B "" 1, text "Clear&dry~B" "", sent "A^Clear&dry^L~B^^L", []`, ""},
+		"coded":                  {`CWE|x||A^Clear\T\dry^L~B^^L`, `x B "" 1, text "A^Clear&dry^L~B^^L" "", sent "", []`, ""},
+		"coded, once":            {`CE|x||A^Clear\T\dry^L`, `x B "" 1, text "Clear&dry" "", sent "A^Clear&dry^L", []`, ""},
+		"code alone":             {`CNE|x||A`, `x B "" 1, text "A" "", sent "", []`, ""},
 		"original text":          {`CWE|x||^^^^^^^^as written`, `x B "" 1, text "as written" "", sent "^^^^^^^^as written", []`, ""},
 		"date":                   {`DT|x||20250314`, `x B "" 1, text "20250314" "", sent "", []`, ""},
 		"link":                   {`RP|report^^99EYE||http://a/b?c=1\T\d=2^^application^PDF`, `report B "attachment" 1, text "http://a/b?c=1&d=2" "", sent "", []`, ""},
@@ -97,7 +99,7 @@ func TestPatientAndTime(t *testing.T) {
 		"second id":   {pid: `|2^^X||""~9|a^b||1970|A`, obr: "|1||||||20250314", id: "2", who: "a b", birth: "1970", sex: "O", taken: "2025-03-14"},
 		"parts":       {pid: `||5&x^^^C~6||van A&van^B^C||19700315120000+0900|f`, obr: "|1||||||2025031409+0900", id: "5", who: "van A B", birth: "1970-03-15", sex: "F", taken: "2025-03-14T09:00:00+09:00"},
 		"nothing":     {pid: `||""||""||""|U`, obr: "|1||||||", taken: "2025-03-14T10:15:30+09:00", blank: true},
-		"nonsense":    {pid: `||7||^given||19701315|x`, obr: "|1||||||20250314256161", id: "7", who: "given", taken: "2025-03-14T10:15:30+09:00"},
+		"nonsense":    {pid: `||7||^given||00000101|x`, obr: "|1||||||20250314256161", id: "7", who: "given", taken: "2025-03-14T10:15:30+09:00"},
 		"fraction":    {pid: `||7||a`, obr: "|1||||||20250314090807.1234-0330", id: "7", who: "a", taken: "2025-03-14T09:08:07.1234-03:30"},
 		"with escape": {pid: `||7\T\8||a\S\b`, obr: "|1||||||202503140908", id: "7&8", who: "a^b", taken: "2025-03-14T09:08:00"},
 	} {
@@ -122,14 +124,14 @@ func TestPatientAndTime(t *testing.T) {
 // Two patients in one message are two exams, each with its own order, device and body sites.
 func TestPatientsDoNotMix(t *testing.T) {
 	r, files := parse(t, oru("OBR|1||||||20250101", "OBX|1|NM|a||1", "PID|1||T-2", "OBR|1||||||20250102||||||||&&^^^8966001", "OBX|1|ED|r||^^^A^data|||||||||||||SN-2",
-		"PID|1||T-3", "PID|1||T-4", "OBR|1", "OBX|1|NM|a||1", "OBX|2|NM|b||2", "SPM|1|||||||18944008", "OBR|2", "SPM|1|||||||OS", "SPM|1|||||||OD", "OBX|1|NM|c||1", "OBX|1|NM|c|L.0|1")).Exams(hl7.Options{})
+		"PID|1||T-3", "PID|1||T-4", "OBR|1", "OBX|1|NM|a||1", "OBX|2|NM|b||2", "SPM|1|||||||18944008", "OBR|2", "OBX|1|NM|d||1", "SPM|1|||||||OS", "SPM|1|||||||OD", "OBX|1|NM|c||1", "OBX|1|NM|c|L.0|1")).Exams(hl7.Options{})
 	var got []string
 	for _, e := range r.Exams {
 		for _, o := range e.Observations {
 			got = append(got, fmt.Sprint(e.Patient.ID, e.TakenAt, e.Device.Serial, o.Code, o.Eye, o.Seq))
 		}
 	}
-	want := []string{"T-12025-01-01aB1", "T-22025-01-02SN-2rL2", "T-42025-03-14T10:15:30+09:00aR3", "T-42025-03-14T10:15:30+09:00bR4", "T-42025-03-14T10:15:30+09:00cR5", "T-42025-03-14T10:15:30+09:00cL0"}
+	want := []string{"T-12025-01-01aB1", "T-22025-01-02SN-2rL2", "T-42025-03-14T10:15:30+09:00aR3", "T-42025-03-14T10:15:30+09:00bR4", "T-42025-03-14T10:15:30+09:00dB5", "T-42025-03-14T10:15:30+09:00cR6", "T-42025-03-14T10:15:30+09:00cL0"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
@@ -187,7 +189,7 @@ func TestMapping(t *testing.T) {
 	text := `{"mapping": {"observations": [
 		{"code": "T1", "system": "L", "as": "iop", "eye": "R", "method": "tono", "unit": "mm[Hg]"}, {"code": "T1", "as": "iop", "eye": "L"}, {"code": "note", "eye": "R"},
 		{"code": "K", "unit": "per field"}],
-		"sites": {"RIGHT": "R"}, "methods": {"APPL": "tono"}, "units": {"Torr": "mmHg"}, "sentinels": ["99.9"]}}`
+		"sites": {"RIGHT": "R", "OS": "B"}, "methods": {"APPL": "tono"}, "units": {"Torr": "mmHg"}, "sentinels": ["99.9"]}}`
 	if err := sdk.NewSettings([]byte(text)).Decode(&settings); err != nil {
 		t.Fatal(err)
 	}
@@ -195,10 +197,11 @@ func TestMapping(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := oru("OBX|1|NM|T1^^L||15", "OBX|2|NM|T1^^M||16|Torr", "OBX|3|ST|note^^99EYE||x", "OBX|4|NM|K||1|||||||||||||||RIGHT", "OBX|5|NM|z||99.90", "OBX|6|NM|z||-999||||||||||||APPL", "OBX|7|NM|sphere^^99EYE|R.0|1")
+	in := oru("OBX|1|NM|T1^^L||15", "OBX|2|NM|T1^^M||16|Torr", "OBX|3|ST|note^^99EYE||x", "OBX|4|NM|K||1|||||||||||||||RIGHT", "OBX|5|NM|z||99.90", "OBX|6|NM|z||-999||||||||||||APPL", "OBX|7|NM|sphere^^99EYE|R.0|1", "OBX|8|NM|K||1|||||||||||||||OS", "OBX|9|NM|K||1|||||||||||||||OD")
 	want := []string{
 		`iop R "tono" 1, number "15" "mmHg", sent "", []`, `iop L "" 2, number "16" "mmHg", sent "", []`, `note R "" 3, text "x" "", sent "", []`,
 		`K R "" 4, number "1" "per field", sent "", []`, `z B "tono" 6, number "-999" "", sent "", []`, `sphere R "" 0, number "1" "D", sent "", []`,
+		`K B "" 8, number "1" "per field", sent "", []`, `K R "" 9, number "1" "per field", sent "", []`,
 	}
 	compareSaid(t, in, mapping, want)
 

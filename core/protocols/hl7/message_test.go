@@ -301,6 +301,10 @@ func TestBounded(t *testing.T) {
 		"long escapes":    oru("OBX||TX|a||" + strings.Repeat(`\.sp9999\`, 200_000)),
 		"long text":       oru("OBX||CWE|a||" + strings.Repeat(`김`, 1_000_000)),
 		"katakana":        append(bytes.Replace(oru(), []byte("UNICODE UTF-8"), []byte("ISO IR14"), 1), "OBX||TX|a||"+strings.Repeat("\xb1", 3_000_000)...),
+		"kana, coded":     kana("CWE", maxSent, 2048),
+		"kana, long":      kana("CWE", 4096, 800),
+		"kana, numbers":   kana("SN", maxSent, 2048),
+		"kana, repeated":  append(kana("CWE", 1, 1), strings.Repeat("~\xb1", 1_000_000)...),
 		"same key":        oru(slices.Repeat([]string{"OBX|||a|R.0|b"}, 2048)...),
 		"one line":        oru("OBX||ST|a||" + strings.Repeat("^~&|", 1_000_000)),
 		"designations":    oru("OBX||TX|a||" + strings.Repeat("\x1b$B\x1b$)C\xb1\xe8", 300_000)),
@@ -311,6 +315,15 @@ func TestBounded(t *testing.T) {
 			examtest.Bounded(t, b, func() exam.Result { return decodeOrHead(b) })
 		})
 	}
+}
+
+// maxSent is how much of a value is kept as it was sent.
+const maxSent = 128
+
+// kana is a message of values that become three times as long: katakana of one byte.
+func kana(kind string, size, rows int) []byte {
+	row := "OBX||" + kind + "|a||" + strings.Repeat("\xb1", size)
+	return bytes.Replace(oru(slices.Repeat([]string{row}, rows)...), []byte("UNICODE UTF-8"), []byte("ISO IR14"), 1)
 }
 
 func decodeOrHead(b []byte) exam.Result {

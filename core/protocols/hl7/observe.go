@@ -23,10 +23,12 @@ const (
 	obxFields = 21
 )
 
-// maxFlags is the most flags of one observation, maxSent the longest text as sent that is kept beside a value, in bytes.
+// What bounds the memory of one observation.
 const (
-	maxFlags = 8
-	maxSent  = 1 << 10
+	maxFlags   = 8    // of one observation
+	maxSent    = 128  // bytes of a value that is kept as it was sent, beside what was made of it
+	maxTyped   = 4096 // bytes of a value that is read by its type
+	maxNumbers = 64   // bytes of an SN
 )
 
 // obx is one OBX segment.

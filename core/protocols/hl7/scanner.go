@@ -207,6 +207,5 @@ func endOf(b []byte) int {
 func (s *Scanner) give(kind PartKind, skip, n int) Part {
 	p := Part{Kind: kind, Data: s.buf[s.at+skip : s.at+n : s.at+n], Offset: s.base + int64(s.at), Length: int64(n)}
 	s.at += n
-	s.seen = 0
 	return p
 }

@@ -14,6 +14,12 @@ import (
 // (MSH-18, or what Options say). A raw line end in it becomes \n; an unknown escape stays as it is. The error is
 // textenc.ErrUndecodable.
 func (m *Message) Text(raw []byte) (string, error) {
+	var memory []byte
+	return m.text(raw, &memory)
+}
+
+// text is Text with memory that is used again for short texts.
+func (m *Message) text(raw []byte, memory *[]byte) (string, error) {
 	if m.isPlain(raw) {
 		return string(raw), nil
 	}
@@ -21,7 +27,7 @@ func (m *Message) Text(raw []byte) (string, error) {
 	if bytes.IndexByte(raw, m.d.Escape) >= 0 {
 		b = m.d.unescape(raw)
 	}
-	text, err := m.set.decode(b)
+	text, err := m.set.decode(b, memory)
 	if err != nil {
 		return "", fmt.Errorf("decode text: %w", err)
 	}
@@ -175,10 +181,18 @@ func (d Delimiters) appendEscaped(dst []byte, text string) []byte {
 	return dst
 }
 
+// maxShort is the length of a text up to which the memory for it is used again, in bytes.
+const maxShort = 4 << 10
+
 // decode makes UTF-8 of bytes in the character set.
-func (c charset) decode(b []byte) (string, error) {
+func (c charset) decode(b []byte, memory *[]byte) (string, error) {
 	if bytes.IndexByte(b, esc) >= 0 {
 		return c.decodeISO2022(b)
 	}
-	return textenc.String(c.page, b)
+	if len(b) > maxShort {
+		return textenc.String(c.page, b)
+	}
+	text, err := textenc.Append((*memory)[:0], c.page, b)
+	*memory = text
+	return string(text), err
 }

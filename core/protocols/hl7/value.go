@@ -30,13 +30,13 @@ func (e *examiner) valueOf(x *obx) (v value, found bool) {
 	case "NM":
 		return e.number(raw), true
 	case "SN":
-		return e.joined(x[obxValue], (*examiner).structured, true)
+		return e.single(x[obxValue], (*examiner).structured, true)
 	case "CE", "CWE", "CNE", "CF":
-		return e.joined(x[obxValue], (*examiner).coded, false)
+		return e.single(x[obxValue], (*examiner).coded, false)
 	case "ED":
 		return e.document(x[obxValue])
 	case "RP":
-		v, found = e.joined(x[obxValue], (*examiner).pointer, false)
+		v, found = e.single(x[obxValue], (*examiner).pointer, false)
 		v.method, v.sent = exam.MethodAttachment, ""
 		return v, found
 	case "DT", "TM", "TS", "DTM", "HD", "EI", "CX", "ID", "IS":
@@ -75,18 +75,14 @@ func (e *examiner) number(raw []byte) value {
 	return v.withSent(text)
 }
 
-// joined reads each repetition and joins what they say by the sender's repetition separator.
-func (e *examiner) joined(f Field, read func(*examiner, Repetition) string, numeric bool) (value, bool) {
-	var b strings.Builder
-	count := 0
-	for r := range f.Repetitions() {
-		if count++; count > 1 {
-			b.WriteByte(f.d.Repetition)
-		}
-		b.WriteString(read(e, r))
+// single reads a field that does not repeat. Of several repetitions, and of what is longer than maxTyped, it is the text.
+func (e *examiner) single(f Field, read func(*examiner, Repetition) string, numeric bool) (value, bool) {
+	if len(f.raw) > maxTyped || f.Repetition(2).raw != nil {
+		text := e.text(f.raw)
+		return value{value: exam.Text(text)}, strings.Trim(text, blankValue) != ""
 	}
-	text := b.String()
-	if strings.Trim(text, string(rune(f.d.Repetition))+" ") == "" {
+	text := read(e, f.Repetition(1))
+	if text == "" {
 		return value{}, false
 	}
 	v := value{value: exam.ParseValue("", text), numeric: numeric}
@@ -96,13 +92,19 @@ func (e *examiner) joined(f Field, read func(*examiner, Repetition) string, nume
 	return v, true
 }
 
+// blankValue are the characters of a value in which nothing stands.
+const blankValue = "^~& \t\r\n"
+
 // structured is an SN: comparator, number, separator, number (HL7 v2.5.1 section 2.A.71).
 func (e *examiner) structured(r Repetition) string {
-	text := ""
-	for n := 1; n <= 4; n++ {
-		text += strings.TrimSpace(e.text(r.Component(n).Bytes()))
+	if len(r.raw) > maxNumbers {
+		return strings.TrimSpace(e.text(r.raw))
 	}
-	return text
+	var text [4]string
+	for i := range text {
+		text[i] = strings.TrimSpace(e.text(r.Component(i + 1).Bytes()))
+	}
+	return strings.Join(text[:], "")
 }
 
 // coded is the text of a coded value, else its original text, else the code, else the alternates.

@@ -3,6 +3,7 @@ package textenc
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -44,6 +45,24 @@ func Decode(name string, data []byte) ([]byte, error) {
 func Fits(name string, data []byte) bool {
 	_, ok := walk(normalize(name), data, nil)
 	return ok
+}
+
+// Append is Decode to the end of dst, which is made larger where it must. On an error dst comes back as it was.
+func Append(dst []byte, name string, data []byte) ([]byte, error) {
+	name = normalize(name)
+	page := codepageOf(name)
+	if name == utf8Name || page == nil || isASCII(data) {
+		if name == utf8Name && utf8.Valid(data) || page != nil {
+			return append(dst, data...), nil
+		}
+		return dst, ErrUndecodable
+	}
+	out, t := slices.Grow(dst, decodedSize(data)), page.NewDecoder()
+	n, _, err := t.Transform(out[len(dst):cap(out)], data, true)
+	if out = out[:len(dst)+n]; err != nil || bytes.Contains(out[len(dst):], []byte("\uFFFD")) {
+		return dst, ErrUndecodable
+	}
+	return out, nil
 }
 
 // String is Decode to a string, which takes little more memory than the string itself.

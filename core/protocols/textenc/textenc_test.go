@@ -203,6 +203,10 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name string, data []byte) {
 		got, err := textenc.Decode(name, data)
 		text, textErr := textenc.String(name, data)
+		all, appendErr := textenc.Append([]byte("x"), name, data)
+		if string(all) != "x"+string(got) || (err == nil) != (appendErr == nil) {
+			t.Fatalf("%s: %q is %q, %v; appended %q, %v", name, data, got, err, all, appendErr)
+		}
 		if text != string(got) || (err == nil) != (textErr == nil) || textenc.Fits(name, data) != (err == nil) {
 			t.Fatalf("%s: %q is %q, %v; as a string %q, %v", name, data, got, err, text, textErr)
 		}
