@@ -25,10 +25,9 @@ const (
 
 // What bounds the memory of one observation.
 const (
-	maxFlags   = 8    // of one observation
-	maxSent    = 128  // bytes of a value that is kept as it was sent, beside what was made of it
-	maxTyped   = 4096 // bytes of a value that is read by its type
-	maxNumbers = 64   // bytes of an SN
+	maxFlags   = 8   // of one observation
+	maxSent    = 128 // bytes of a value that is kept as it was sent, beside what was made of it
+	maxNumbers = 64  // bytes of an SN
 )
 
 // obx is one OBX segment.

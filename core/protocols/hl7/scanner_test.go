@@ -93,6 +93,26 @@ func TestScannerGivesAtOnce(t *testing.T) {
 	}
 }
 
+// A scanner uses its memory again, and lets go of much of it when it is empty.
+func TestScannerMemory(t *testing.T) {
+	for size, want := range map[int]float64{100: 0, 1 << 20: 1} {
+		var s hl7.Scanner
+		frame := []byte("\v" + strings.Repeat("x", size) + "\x1c\r")
+		n := testing.AllocsPerRun(10, func() {
+			s.Write(frame)
+			if p, ok := s.Next(); !ok || len(p.Data) != size {
+				t.Fatal("no frame")
+			}
+			if _, ok := s.Next(); ok {
+				t.Fatal("another part")
+			}
+		})
+		if n != want {
+			t.Errorf("frames of %d bytes: %v allocations each, want %v", size, n, want)
+		}
+	}
+}
+
 // FuzzScanner: every byte of a stream is in one part or is an end mark, wherever the stream is split.
 func FuzzScanner(f *testing.F) {
 	examtest.Seed(f, "testdata")

@@ -75,9 +75,9 @@ func (e *examiner) number(raw []byte) value {
 	return v.withSent(text)
 }
 
-// single reads a field that does not repeat. Of several repetitions, and of what is longer than maxTyped, it is the text.
+// single reads a field that does not repeat; several repetitions are the text that they are.
 func (e *examiner) single(f Field, read func(*examiner, Repetition) string, numeric bool) (value, bool) {
-	if len(f.raw) > maxTyped || f.Repetition(2).raw != nil {
+	if f.Repetition(2).raw != nil {
 		text := e.text(f.raw)
 		return value{value: exam.Text(text)}, strings.Trim(text, blankValue) != ""
 	}
