@@ -76,8 +76,12 @@ func (m *Message) embedded(data []byte, encoding string) ([]byte, error) {
 // mediaOf tells media type and extension by the first bytes, else by what the sender says (HL7 tables 0191 and 0291).
 func mediaOf(data []byte, kind, subtype string) (media, ext string) {
 	for _, m := range [...]struct{ magic, media, ext string }{
-		{"%PDF-", "application/pdf", ".pdf"}, {"\xff\xd8\xff", "image/jpeg", ".jpg"}, {"\x89PNG\r\n", "image/png", ".png"},
-		{"GIF8", "image/gif", ".gif"}, {"II*\x00", "image/tiff", ".tif"}, {"MM\x00*", "image/tiff", ".tif"},
+		{"%PDF-", "application/pdf", ".pdf"},
+		{"\xff\xd8\xff", "image/jpeg", ".jpg"},
+		{"\x89PNG\r\n", "image/png", ".png"},
+		{"GIF8", "image/gif", ".gif"},
+		{"II*\x00", "image/tiff", ".tif"},
+		{"MM\x00*", "image/tiff", ".tif"},
 		{"{\\rtf", "application/rtf", ".rtf"},
 	} {
 		if bytes.HasPrefix(data, []byte(m.magic)) {

@@ -50,6 +50,7 @@ const (
 // String is the text of table 0357.
 func (c ErrCode) String() string {
 	switch c {
+	case ErrCodeNone:
 	case ErrSegmentSequence:
 		return "Segment sequence error"
 	case ErrRequiredField:

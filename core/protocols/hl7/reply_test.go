@@ -19,22 +19,26 @@ func TestReply(t *testing.T) {
 		want string
 	}{
 		"accepted": {
-			head, hl7.AA, hl7.Receipt{ControlID: "K1", Time: at},
+			head, hl7.AA,
+			hl7.Receipt{ControlID: "K1", Time: at},
 			"MSH|^~\\&|EMR|CLINIC01|EYEHOST|CLINIC01|20250314101531+0900||ACK^R01^ACK|K1|P|2.5.1||||||UNICODE UTF-8\rMSA|AA|S1\r",
 		},
 		"error with its place": {
-			korean, hl7.AE, hl7.Receipt{ControlID: "K2", Text: "value | is no number", Err: hl7.ErrDataType, At: "OBX^1^5"},
+			korean, hl7.AE,
+			hl7.Receipt{ControlID: "K2", Text: "value | is no number", Err: hl7.ErrDataType, At: "OBX^1^5"},
 			"MSH|^~\\&|EMR|CLINIC01|EYEHOST|CLINIC01|||ACK^R01^ACK|K2|P|2.5.1||||||KS X 1001\rMSA|AE|S1|value \\F\\ is no number\rERR||OBX^1^5|102^Data type error^HL70357|E\r",
 		},
 		"before ERR": {
-			"MSH|^~\\&|A^1^ISO|B|C|D|||ORU^R01|7|P|2.3", hl7.AR, hl7.Receipt{ControlID: "K3", Err: hl7.ErrInternal},
+			"MSH|^~\\&|A^1^ISO|B|C|D|||ORU^R01|7|P|2.3", hl7.AR,
+			hl7.Receipt{ControlID: "K3", Err: hl7.ErrInternal},
 			"MSH|^~\\&|C|D|A^1^ISO|B|||ACK^R01|K3|P|2.3\rMSA|AR|7\r",
 		},
 		"2.3.1 and its version id": {
 			"MSH|^~\\&|||||||ORU^R01|7|T|2.3.1^DEU", hl7.CA, hl7.Receipt{}, "MSH|^~\\&|||||||ACK^R01^ACK||T|2.3.1^DEU\rMSA|CA|7\r",
 		},
 		"other delimiters, no id": {
-			"MSH*!@%$*A*B*C*D***ORU!R01!ORU_R01**P*2.6", hl7.CE, hl7.Receipt{ControlID: "K", Err: hl7.ErrInternal, At: "MSH^1^9", Text: "a*b!c\n"},
+			"MSH*!@%$*A*B*C*D***ORU!R01!ORU_R01**P*2.6", hl7.CE,
+			hl7.Receipt{ControlID: "K", Err: hl7.ErrInternal, At: "MSH^1^9", Text: "a*b!c\n"},
 			"MSH*!@%$*C*D*A*B***ACK!R01!ACK*K*P*2.6\rMSA*CE**a%F%b%S%c?\rERR**MSH!1!9*207!Application internal error!HL70357*E\r",
 		},
 		"no version, no event": {"MSH|^~\\&|||||||ORU", hl7.AA, hl7.Receipt{Err: hl7.ErrInternal}, "MSH|^~\\&|||||||ACK|||\rMSA|AA|\r"},
