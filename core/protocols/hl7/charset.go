@@ -146,7 +146,11 @@ func fits(page string, b []byte) bool {
 			}
 		}
 	}
-	return from < 0 || textenc.Fits(page, b[from:to])
+	if from < 0 {
+		return true
+	}
+	_, ok := textenc.Size(page, b[from:to])
+	return ok
 }
 
 func isASCII(b []byte) bool {
@@ -212,14 +216,38 @@ func designationAt(b []byte) (set set2022, n int) {
 const maxPages = 16
 
 // decodeISO2022 decodes a text in which escape sequences switch between sets: each stretch becomes bytes of a page, and
-// stretches of one page are decoded together.
+// stretches of one page are decoded together. It goes through the text twice, to make the result in one piece.
 func (c charset) decodeISO2022(b []byte) (string, error) {
-	t := text2022{b: make([]byte, 0, len(b)+len(b)/2), page: c.page}
-	left, right := set2022{}, set2022{page: c.page, right: true}
+	t := text2022{}
+	for _, t.build = range []bool{false, true} {
+		t.page, t.b, t.pages = c.page, t.b[:0], 0
+		t.text.Grow(t.size)
+		t.read(b, c.page)
+		if t.flush(); t.err != nil {
+			return "", t.err
+		}
+	}
+	return t.text.String(), nil
+}
+
+// text2022 is a text in the making.
+type text2022 struct {
+	b     []byte // not decoded yet, in page
+	page  string
+	pages int
+	size  int    // of the text
+	build bool   // the text, and not only count
+	out   []byte // memory to decode into
+	text  strings.Builder
+	err   error
+}
+
+// read takes b, which begins in ASCII and, for bytes from 0x80, in page.
+func (t *text2022) read(b []byte, page string) {
+	left, right := set2022{}, set2022{page: page, right: true}
 	for len(b) > 0 {
 		if b[0] == esc {
-			set, n := designationAt(b)
-			if n > 0 {
+			if set, n := designationAt(b); n > 0 {
 				if set.right {
 					right = set
 				} else {
@@ -236,17 +264,6 @@ func (c charset) decodeISO2022(b []byte) (string, error) {
 		t.take(b[:end], left, right)
 		b = b[end:]
 	}
-	t.flush()
-	return t.text.String(), t.err
-}
-
-// text2022 is a text in the making.
-type text2022 struct {
-	b     []byte // not decoded yet, in page
-	page  string
-	text  strings.Builder
-	pages int
-	err   error
 }
 
 // take adds a stretch without escape sequences.
@@ -260,9 +277,8 @@ func (t *text2022) take(b []byte, left, right set2022) {
 			t.b = append(t.b, c)
 			continue
 		}
-		t.turn(set.page)
-		if set.prefix != 0 {
-			t.b = append(t.b, set.prefix)
+		if set.page != t.page || len(t.b) > maxShort-4 && !set.right {
+			t.turn(set.page)
 		}
 		if set.right && set.prefix == 0 { // as it is, with all that belongs to it
 			end := i + 1
@@ -273,6 +289,9 @@ func (t *text2022) take(b []byte, left, right set2022) {
 			i = end - 1
 			continue
 		}
+		if set.prefix != 0 {
+			t.b = append(t.b, set.prefix)
+		}
 		t.b = append(t.b, c|0x80)
 		if set.wide && i+1 < len(b) && b[i+1] > ' ' {
 			i++
@@ -281,24 +300,34 @@ func (t *text2022) take(b []byte, left, right set2022) {
 	}
 }
 
-// turn goes on in another page.
+// turn goes on in a page.
 func (t *text2022) turn(page string) {
-	if page != t.page {
-		t.flush()
-		t.page = page
+	if t.flush(); page != t.page {
+		t.pages++
 	}
+	t.page = page
 }
 
+// flush decodes what is there.
 func (t *text2022) flush() {
-	if len(t.b) == 0 || t.err != nil {
-		return
-	}
-	if t.pages++; t.pages > maxPages {
+	switch {
+	case t.err != nil:
+	case t.pages > maxPages:
 		t.err = textenc.ErrUndecodable
-		return
+	case len(t.b) <= maxShort:
+		if t.out, t.err = textenc.Append(t.out[:0], t.page, t.b); t.build {
+			t.text.Write(t.out)
+		}
+		t.size += len(t.out)
+	case t.build:
+		var s string
+		s, t.err = textenc.String(t.page, t.b)
+		t.text.WriteString(s)
+	default:
+		size, ok := textenc.Size(t.page, t.b)
+		if t.size += size; !ok {
+			t.err = textenc.ErrUndecodable
+		}
 	}
-	s, err := textenc.String(t.page, t.b)
-	t.err = err
-	t.text.WriteString(s)
 	t.b = t.b[:0]
 }

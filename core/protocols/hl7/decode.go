@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/hostd/hostd/core/sdk/exam"
 )
@@ -298,7 +299,30 @@ func (e *examiner) text(raw []byte) string {
 	s, err := e.m.text(raw, &e.memory)
 	if err != nil {
 		e.now.warn[warnCharset] = true
-		return strings.ToValidUTF8(string(raw), "\uFFFD")
+		return replaced(raw)
 	}
 	return s
+}
+
+// replaced is raw as UTF-8, with U+FFFD for each stretch of bytes that are none: strings.ToValidUTF8 in one piece.
+func replaced(raw []byte) string {
+	var text strings.Builder
+	size := 0
+	for _, build := range []bool{false, true} {
+		text.Grow(size)
+		bad := false
+		for rest := raw; len(rest) > 0; {
+			r, n := utf8.DecodeRune(rest)
+			wrong := r == utf8.RuneError && n == 1
+			switch {
+			case wrong && bad:
+			case build:
+				text.WriteRune(r)
+			default:
+				size += utf8.RuneLen(r)
+			}
+			bad, rest = wrong, rest[n:]
+		}
+	}
+	return text.String()
 }

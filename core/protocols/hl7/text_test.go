@@ -39,6 +39,11 @@ func TestEscapes(t *testing.T) {
 	if got, err := m.Text([]byte(`\.sp99999999\`)); got != strings.Repeat("\n", len(`.sp99999999`)) || err != nil {
 		t.Errorf("many lines are %d: %v", len(got), err)
 	}
+	for in, want := range map[string]string{"\x1b$B4A;z": "漢字", "\x1b$)C\xb1\xe8": "김", "\x1b(I12": "ｱｲ", "\x1b$(D0!\x1b(Ba": "丂a"} { // longer than a piece
+		if got, err := m.Text([]byte(strings.Repeat(in, 3000))); got != strings.Repeat(want, 3000) || err != nil {
+			t.Errorf("%q many times is %d bytes: %v", in, len(got), err)
+		}
+	}
 	for _, bad := range []string{"\xb1\xe8", `\XB1\`, "\x1b$B\x21", strings.Repeat(`\M2442\0!\M242943\`+"\xb1\xe8", 20)} {
 		if got, err := m.Text([]byte(bad)); !errors.Is(err, textenc.ErrUndecodable) {
 			t.Errorf("%q is %q, %v", bad, got, err)

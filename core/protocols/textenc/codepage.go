@@ -41,11 +41,8 @@ func Decode(name string, data []byte) ([]byte, error) {
 	return out, nil
 }
 
-// Fits says whether Decode would take data.
-func Fits(name string, data []byte) bool {
-	_, ok := walk(normalize(name), data, nil)
-	return ok
-}
+// Size is how many bytes Decode would make of data, and whether it would take them.
+func Size(name string, data []byte) (size int, ok bool) { return walk(normalize(name), data, nil) }
 
 // Append is Decode to the end of dst, which is made larger where it must. On an error dst comes back as it was.
 func Append(dst []byte, name string, data []byte) ([]byte, error) {

@@ -145,8 +145,10 @@ func TestString(t *testing.T) {
 	if n := examtest.Allocated(limit, func() { got = must(textenc.String("KS_C_5601", data)) }); n > limit || got != want {
 		t.Errorf("%d bytes allocated for a text of %d, equal %v", n, len(want), got == want)
 	}
-	if !textenc.Fits("euc-kr", data) || textenc.Fits("euc-kr", data[:len(data)-1]) || textenc.Fits("no such", []byte("a")) {
-		t.Error("fits what it does not, or the other way round")
+	for name, in := range map[string][]byte{"euc-kr": data[:len(data)-1], "no such": []byte("a")} {
+		if size, ok := textenc.Size(name, in); ok || size != 0 && name == "euc-kr" {
+			t.Errorf("%s takes what it does not hold: %d bytes", name, size)
+		}
 	}
 	if textenc.Name("EUC-KR") != "cp949" || textenc.Name("8859-X") != "8859-x" {
 		t.Error("names")
@@ -207,7 +209,8 @@ func FuzzDecode(f *testing.F) {
 		if string(all) != "x"+string(got) || (err == nil) != (appendErr == nil) {
 			t.Fatalf("%s: %q is %q, %v; appended %q, %v", name, data, got, err, all, appendErr)
 		}
-		if text != string(got) || (err == nil) != (textErr == nil) || textenc.Fits(name, data) != (err == nil) {
+		size, ok := textenc.Size(name, data)
+		if text != string(got) || (err == nil) != (textErr == nil) || ok != (err == nil) || ok && size != len(got) {
 			t.Fatalf("%s: %q is %q, %v; as a string %q, %v", name, data, got, err, text, textErr)
 		}
 		if err == nil && (!utf8.Valid(got) || name != "utf-8" && bytes.ContainsRune(got, utf8.RuneError) && !bytes.Contains(data, []byte("\uFFFD"))) {
