@@ -9,8 +9,11 @@ import (
 	"github.com/hostd/hostd/core/sdk/exam"
 )
 
-// maxObservations is the most findings of one message: no instrument comes near, and it bounds the memory of a forged one.
-const maxObservations = 2048
+// What one Decode takes: no instrument comes near, and it bounds the memory of a forged message.
+const (
+	maxObservations = 2048
+	maxMessages     = 1024 // of a batch
+)
 
 // Options are what a site knows about a source. The zero Options are good.
 type Options struct {
@@ -37,7 +40,7 @@ type Attachment struct {
 	Exam        int    // index of its exam in Result.Exams
 }
 
-// Decode makes exams of a message, or of every message of a batch. A message that carries no observation (ADT, ACK, an ORU
+// Decode makes exams of a message, or of every message of a batch of at most 1,024; Messages takes a longer one apart. A message that carries no observation (ADT, ACK, an ORU
 // in which nothing has a value) gives neither exam nor reject. What is no HL7 message is a reject.
 func Decode(b []byte, o Options) exam.Result {
 	m, err := o.Parse(b)
@@ -51,29 +54,39 @@ func Decode(b []byte, o Options) exam.Result {
 	return r
 }
 
+// decodeAll takes a batch apart. All its exams share one list of observations.
 func decodeAll(b []byte, o Options) (all exam.Result) {
-	at, found, left := 0, 0, maxObservations
+	at, found := 0, 0
+	list := make([]exam.Observation, 0, min(bytes.Count(b, []byte("OBX")), maxObservations))
 	for one := range Messages(b) {
-		at += bytes.Index(b[at:], one)
-		r := Decode(one, o)
-		for _, e := range r.Exams {
-			left -= len(e.Observations)
+		if found++; found > maxMessages {
+			return tooLarge(b, "more messages than a batch can have")
 		}
-		if left < 0 {
-			return exam.Result{Rejects: []exam.Reject{rejected(b, exam.RejectTooLarge, "more observations than a batch can have")}}
-		}
-		for _, x := range r.Rejects {
-			x.Offset += int64(at)
+		from := at + bytes.Index(b[at:], one)
+		at = from + len(one)
+		m, err := o.Parse(one)
+		if err != nil {
+			x := RejectOf(one, err)
+			x.Offset = int64(from)
 			all.Rejects = append(all.Rejects, x)
+			continue
 		}
-		all.Exams = append(all.Exams, r.Exams...)
-		at += len(one)
-		found++
+		e := m.examiner(o)
+		e.all, e.now.from = list, len(list)
+		if e.run(); e.full {
+			return tooLarge(b, "more observations than a batch can have")
+		}
+		list = e.all
+		all.Exams = append(all.Exams, e.result.Exams...)
 	}
 	if found == 0 {
 		all.Rejects = []exam.Reject{rejected(b, exam.RejectEmpty, "a batch without a message")}
 	}
 	return all
+}
+
+func tooLarge(b []byte, detail string) exam.Result {
+	return exam.Result{Rejects: []exam.Reject{rejected(b, exam.RejectTooLarge, detail)}}
 }
 
 // RejectOf is the reject for an error of Parse: the whole of b.
@@ -98,13 +111,20 @@ func rejected(b []byte, reason, detail string) exam.Reject {
 func (m *Message) Exams(o Options) (exam.Result, []Attachment) {
 	e := m.examiner(o)
 	e.all = make([]exam.Observation, 0, e.count())
-	for i := range m.spans {
+	if e.run(); e.full {
+		return tooLarge(m.raw, "more observations than an exam can have"), nil
+	}
+	return e.result, e.attachments
+}
+
+// run goes through the segments, until there are more observations than the list can take.
+func (e *examiner) run() {
+	for i := range e.m.spans {
 		if e.segment(i); e.full {
-			return exam.Result{Rejects: []exam.Reject{rejected(m.raw, exam.RejectTooLarge, "more observations than an exam can have")}}, nil
+			return
 		}
 	}
 	e.finish()
-	return e.result, e.attachments
 }
 
 // Head is what the message says besides observations: patient, make of the device, and time (OBR-7, else MSH-7). It is no

@@ -170,10 +170,20 @@ func TestMessages(t *testing.T) {
 			t.Errorf("%s: %d exams, %+v", name, len(r.Exams), r.Rejects)
 		}
 	}
-	in := "BHS|^~\\&|\r" + one + "BTS|\rMSH|\r" + two
+	in := "BHS|^~\\&|\r" + one + "BTS|\r" + one + "MSH|\r" + two
 	want := exam.Reject{Reason: exam.RejectNoise, Offset: int64(strings.Index(in, "MSH|\r")), Length: 5, Detail: hl7.ErrNotHL7.Error()}
-	if r := hl7.Decode([]byte(in), hl7.Options{}); len(r.Exams) != 2 || len(r.Rejects) != 1 || r.Rejects[0] != want {
+	if r := hl7.Decode([]byte(in), hl7.Options{}); len(r.Exams) != 3 || len(r.Rejects) != 1 || r.Rejects[0] != want {
 		t.Errorf("%d exams, %+v", len(r.Exams), r.Rejects)
+	}
+	many := strings.Repeat(one, 1024)
+	if r := hl7.Decode([]byte(many), hl7.Options{}); len(r.Exams) != 1024 || len(r.Rejects) != 0 {
+		t.Errorf("1024 messages: %d exams, %+v", len(r.Exams), r.Rejects)
+	}
+	if r := hl7.Decode([]byte(many+one), hl7.Options{}); len(r.Exams) != 0 || len(r.Rejects) != 1 || r.Rejects[0].Reason != exam.RejectTooLarge {
+		t.Errorf("1025 messages: %d exams, %+v", len(r.Exams), r.Rejects)
+	}
+	if r := hl7.Decode(append(long(1025), long(1025)...), hl7.Options{}); len(r.Exams) != 0 || len(r.Rejects) != 1 || r.Rejects[0].Reason != exam.RejectTooLarge {
+		t.Errorf("2050 observations: %d exams, %+v", len(r.Exams), r.Rejects)
 	}
 	if r := hl7.Decode([]byte("BHS|^~\\&|\rBTS|0\r"), hl7.Options{}); len(r.Rejects) != 1 || r.Rejects[0].Reason != exam.RejectEmpty {
 		t.Errorf("empty batch: %+v", r)
@@ -308,6 +318,9 @@ func TestBounded(t *testing.T) {
 		"jis kana":        oru("OBX||TX|a||\x1b(I" + strings.Repeat("1", 1_500_000)),
 		"jis korean":      oru("OBX||TX|a||\x1b$)C" + strings.Repeat("\xb1\xe8", 800_000)),
 		"undecodable":     oru("OBX||TX|a||" + strings.Repeat("a\xff", 800_000)),
+		"many messages":   []byte(strings.Repeat("MSH|^\r", 300_000)),
+		"no messages":     []byte(strings.Repeat("MSH|\r", 300_000)),
+		"dropped":         []byte(strings.Repeat(string(oru(slices.Repeat([]string{"OBX|||||b||||||X"}, 100)...)), 1000)),
 		"same key":        oru(slices.Repeat([]string{"OBX|||a|R.0|b"}, 2048)...),
 		"one line":        oru("OBX||ST|a||" + strings.Repeat("^~&|", 1_000_000)),
 		"designations":    oru("OBX||TX|a||" + strings.Repeat("\x1b$B\x1b$)C\xb1\xe8", 300_000)),
@@ -336,7 +349,7 @@ func decodeOrHead(b []byte) exam.Result {
 	}
 	m, err := hl7.Parse(b)
 	if err != nil {
-		return r
+		return exam.Result{Exams: []*exam.Exam{{}}} // a batch of messages without observations
 	}
 	return exam.Result{Exams: []*exam.Exam{m.Head(hl7.Options{})}}
 }
