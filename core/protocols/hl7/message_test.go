@@ -301,6 +301,9 @@ func FuzzMessage(f *testing.F) {
 
 // The bounds hold for what was made to break them.
 func TestBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("megabytes of hostile input: without -short")
+	}
 	for name, b := range map[string][]byte{
 		"bare segments":   oru(slices.Repeat([]string{"AAA"}, 500_000)...),
 		"blank lines":     oru(strings.Repeat("\r", 2_000_000)),
