@@ -178,7 +178,7 @@ type set2022 struct {
 	right  bool   // G1: bytes from 0xA0; else G0: those below 0x80
 }
 
-// The sets of HL7 v2.5.1 section 2.7.2, and those of Korea, China and ISO 8859 beside them (ISO-IR).
+// The sets of HL7 v2.5.1 section 2.7, and those of Korea, China and ISO 8859 beside them (ISO-IR).
 var sets2022 = [...]set2022{
 	{escape: "(B"},
 	{escape: "(J"},

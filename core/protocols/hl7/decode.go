@@ -17,8 +17,8 @@ const (
 
 // Options are what a site knows about a source. The zero Options are good.
 type Options struct {
-	// Charset is what the source sends where MSH-18 is empty, by a name of HL7 table 0211 or of textenc. Empty: UTF-8 where
-	// that fits, else Codepage, with a warning.
+	// Charset is what the source sends where MSH-18 is empty, by a name of HL7 table 0211 or of textenc, see KnownCharset.
+	// Empty: UTF-8 where that fits, else Codepage, with a warning.
 	Charset string
 	// Codepage is the site's, for bytes that are not what they were declared to be; empty is textenc.DefaultCodepage.
 	Codepage string
@@ -163,6 +163,7 @@ type sitting struct {
 	site    string // eye of the body site of the order or the specimen
 	order   string // the same of the order alone
 	from    int    // its first observation in all
+	numbers numbers
 	warn    [5]bool
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/hostd/hostd/core/sdk/exam"
 )
 
-// document reads an ED: source, type, subtype, encoding, data (HL7 v2.5.1 section 2.A.24); each repetition is a file. Data
+// document reads an ED: source, type, subtype, encoding, data (HL7 v2.5.1 chapter 2.A, ED); each repetition is a file. Data
 // that are not what their encoding says leave the observation without its file, with size 0 and a warning.
 func (e *examiner) document(f Field) (v value, found bool) {
 	n := 0

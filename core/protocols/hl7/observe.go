@@ -189,6 +189,9 @@ func (e *examiner) flags(f Field, status string) (list []string) {
 // the two is right is not for a parser to say.
 func (e *examiner) put(o exam.Observation) {
 	mine := e.all[e.now.from:]
+	if e.now.numbers.add(o.Seq) {
+		mine = nil // no other has this number
+	}
 	same := func(p exam.Observation) bool { return p.Eye == o.Eye && p.Code == o.Code && p.Method == o.Method }
 	taken := false
 	for i := 0; i < len(mine) && !taken; i++ {
@@ -203,6 +206,17 @@ func (e *examiner) put(o exam.Observation) {
 		}
 	}
 	e.all = append(e.all, o)
+}
+
+// numbers are those that observations may have: none that has one is missing.
+type numbers [32]uint64
+
+// add takes n, and says whether it was surely not there.
+func (s *numbers) add(n int) bool {
+	word, bit := n/64%len(s), uint64(1)<<(n%64)
+	fresh := s[word]&bit == 0
+	s[word] |= bit
+	return fresh
 }
 
 // rule is the first rule for the code of OBX-3 or for its alternate.

@@ -6,7 +6,7 @@ import (
 	"github.com/hostd/hostd/core/sdk/exam"
 )
 
-// isoTime makes ISO 8601 of YYYY[MM[DD[hh[mm[ss[.ffff]]]]]][+zzzz] (HL7 v2.5.1 section 2.A.22): as exact as it was sent,
+// isoTime makes ISO 8601 of YYYY[MM[DD[hh[mm[ss[.ffff]]]]]][+zzzz] (HL7 v2.5.1 chapter 2.A, DTM): as exact as it was sent,
 // with minutes and seconds where hours came. What is no time is empty.
 func isoTime(b []byte) string {
 	digits := 0

@@ -95,7 +95,7 @@ func (e *examiner) single(f Field, read func(*examiner, Repetition) string, nume
 // blankValue are the characters of a value in which nothing stands.
 const blankValue = "^~& \t\r\n"
 
-// structured is an SN: comparator, number, separator, number (HL7 v2.5.1 section 2.A.71).
+// structured is an SN: comparator, number, separator, number (HL7 v2.5.1 chapter 2.A, SN).
 func (e *examiner) structured(r Repetition) string {
 	if len(r.raw) > maxNumbers {
 		return strings.TrimSpace(e.text(r.raw))
