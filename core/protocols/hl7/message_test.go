@@ -170,7 +170,7 @@ func TestMessages(t *testing.T) {
 			t.Errorf("%s: %d exams, %+v", name, len(r.Exams), r.Rejects)
 		}
 	}
-	in := "BHS|^~\\&|\r" + one + "BTS|\r" + one + "MSH|\r" + two + "MSH|\r"
+	in := "BHS|^~\\&|\r" + one + "BTS|\r" + one + "MSH|\rMSH|\r" + two
 	bad := func(offset int) exam.Reject {
 		return exam.Reject{Reason: exam.RejectNoise, Offset: int64(offset), Length: 5, Detail: hl7.ErrNotHL7.Error()}
 	}
