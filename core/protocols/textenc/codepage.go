@@ -3,6 +3,7 @@ package textenc
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/text/encoding/korean"
 	"golang.org/x/text/encoding/simplifiedchinese"
 	"golang.org/x/text/encoding/traditionalchinese"
+	"golang.org/x/text/transform"
 )
 
 // Known says whether name is a character set that Decode can read: utf-8, us-ascii, or a code page under one of its usual
@@ -20,6 +22,10 @@ func Known(name string) bool {
 	name = normalize(name)
 	return name == utf8Name || codepageOf(name) != nil
 }
+
+// Name is the one name that this package has for a character set: Decode of both is the same. An unknown one comes back in
+// lower case.
+func Name(name string) string { return normalize(name) }
 
 // Decode makes UTF-8 of text in the character set name, strictly. The error is ErrUndecodable, or that name is unknown.
 // The result may share memory with data.
@@ -33,6 +39,65 @@ func Decode(name string, data []byte) ([]byte, error) {
 		return nil, ErrUndecodable
 	}
 	return out, nil
+}
+
+// Size is how many bytes Decode would make of data, and whether it would take them.
+func Size(name string, data []byte) (size int, ok bool) { return walk(normalize(name), data, nil) }
+
+// Append is Decode to the end of dst, which is made larger where it must. On an error dst comes back as it was.
+func Append(dst []byte, name string, data []byte) ([]byte, error) {
+	name = normalize(name)
+	page := codepageOf(name)
+	if name == utf8Name || page == nil || isASCII(data) {
+		if name == utf8Name && utf8.Valid(data) || page != nil {
+			return append(dst, data...), nil
+		}
+		return dst, ErrUndecodable
+	}
+	out, t := slices.Grow(dst, decodedSize(data)), page.NewDecoder()
+	n, _, err := t.Transform(out[len(dst):cap(out)], data, true)
+	if out = out[:len(dst)+n]; err != nil || bytes.Contains(out[len(dst):], []byte("\uFFFD")) {
+		return dst, ErrUndecodable
+	}
+	return out, nil
+}
+
+// String is Decode to a string, which takes little more memory than the string itself.
+func String(name string, data []byte) (string, error) {
+	name = normalize(name)
+	size, ok := walk(name, data, nil)
+	if !ok {
+		return "", ErrUndecodable
+	}
+	if isASCII(data) || name == utf8Name {
+		return string(data), nil
+	}
+	var text strings.Builder
+	text.Grow(size)
+	walk(name, data, &text)
+	return text.String(), nil
+}
+
+// walk decodes data piece by piece into text, which may be nil; size is how many bytes it becomes.
+func walk(name string, data []byte, text *strings.Builder) (size int, ok bool) {
+	page := codepageOf(name)
+	if name == utf8Name || page == nil || isASCII(data) {
+		return len(data), name == utf8Name && utf8.Valid(data) || page != nil
+	}
+	t := page.NewDecoder()
+	dst := make([]byte, min(decodedSize(data), 4<<10))
+	for {
+		n, read, err := t.Transform(dst, data, true)
+		if bytes.Contains(dst[:n], []byte("\uFFFD")) || err != nil && (!errors.Is(err, transform.ErrShortDst) || read == 0) {
+			return 0, false
+		}
+		if size += n; text != nil {
+			text.Write(dst[:n])
+		}
+		if data = data[read:]; err == nil {
+			return size, true
+		}
+	}
 }
 
 // normalize gives the one name that the rest of this package uses, or name in lower case.
@@ -83,12 +148,17 @@ func codepageOf(name string) encoding.Encoding {
 		return charmap.Windows1251
 	case "windows-1252":
 		return charmap.Windows1252
-	case "iso-8859-2":
-		return charmap.ISO8859_2
-	case "iso-8859-15":
-		return charmap.ISO8859_15
 	}
-	return nil
+	return iso8859[name]
+}
+
+// iso8859 has those of ISO 8859 that x/text has, but for the first, which is taken for windows-1252.
+var iso8859 = map[string]encoding.Encoding{
+	"iso-8859-2": charmap.ISO8859_2, "iso-8859-3": charmap.ISO8859_3, "iso-8859-4": charmap.ISO8859_4,
+	"iso-8859-5": charmap.ISO8859_5, "iso-8859-6": charmap.ISO8859_6, "iso-8859-7": charmap.ISO8859_7,
+	"iso-8859-8": charmap.ISO8859_8, "iso-8859-9": charmap.ISO8859_9, "iso-8859-10": charmap.ISO8859_10,
+	"iso-8859-13": charmap.ISO8859_13, "iso-8859-14": charmap.ISO8859_14, "iso-8859-15": charmap.ISO8859_15,
+	"iso-8859-16": charmap.ISO8859_16,
 }
 
 // decode is strict: what the code page does not hold makes it fail. buf is memory to use, and to use again after a

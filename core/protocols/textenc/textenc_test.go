@@ -120,7 +120,7 @@ func TestDecode(t *testing.T) {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
 	}
-	for _, name := range []string{"utf-8", "cp949", "cp932", "euc-jp", "gb18030", "big5", "windows-1250", "windows-1251", "windows-1252", "iso-8859-2", "iso-8859-15"} {
+	for _, name := range []string{"utf-8", "cp949", "cp932", "euc-jp", "gb18030", "big5", "windows-1250", "windows-1251", "windows-1252", "iso-8859-2", "iso-8859-5", "iso-8859-9", "iso-8859-15", "iso-8859-16"} {
 		if !textenc.Known(name) {
 			t.Errorf("%s is unknown", name)
 		}
@@ -133,6 +133,25 @@ func TestDecode(t *testing.T) {
 	}
 	if _, err := textenc.Decode("utf-16", []byte("x")); err == nil || textenc.Known("utf-16") {
 		t.Error("utf-16 is known by name")
+	}
+}
+
+// A text longer than a piece comes whole, for little more memory than its own.
+func TestString(t *testing.T) {
+	want := strings.Repeat("한글 a 똠", 10_000)
+	data := must(korean.EUCKR.NewEncoder().Bytes([]byte(want)))
+	var got string
+	limit := uint64(len(want)) + 16<<10
+	if n := examtest.Allocated(limit, func() { got = must(textenc.String("KS_C_5601", data)) }); n > limit || got != want {
+		t.Errorf("%d bytes allocated for a text of %d, equal %v", n, len(want), got == want)
+	}
+	for name, in := range map[string][]byte{"euc-kr": data[:len(data)-1], "no such": []byte("a")} {
+		if size, ok := textenc.Size(name, in); ok || size != 0 && name == "euc-kr" {
+			t.Errorf("%s takes what it does not hold: %d bytes", name, size)
+		}
+	}
+	if textenc.Name("EUC-KR") != "cp949" || textenc.Name("8859-X") != "8859-x" {
+		t.Error("names")
 	}
 }
 
@@ -185,6 +204,15 @@ func FuzzDecode(f *testing.F) {
 	f.Add("cp932", []byte("\x80\xa0\xfd\x81"))
 	f.Fuzz(func(t *testing.T, name string, data []byte) {
 		got, err := textenc.Decode(name, data)
+		text, textErr := textenc.String(name, data)
+		all, appendErr := textenc.Append([]byte("x"), name, data)
+		if string(all) != "x"+string(got) || (err == nil) != (appendErr == nil) {
+			t.Fatalf("%s: %q is %q, %v; appended %q, %v", name, data, got, err, all, appendErr)
+		}
+		size, ok := textenc.Size(name, data)
+		if text != string(got) || (err == nil) != (textErr == nil) || ok != (err == nil) || ok && size != len(got) {
+			t.Fatalf("%s: %q is %q, %v; as a string %q, %v", name, data, got, err, text, textErr)
+		}
 		if err == nil && (!utf8.Valid(got) || name != "utf-8" && bytes.ContainsRune(got, utf8.RuneError) && !bytes.Contains(data, []byte("\uFFFD"))) {
 			t.Fatalf("%s: %q became %q", name, data, got)
 		}
