@@ -30,6 +30,7 @@ const (
 	patience    = 3 * time.Second // how long it waits to be invited before it asks again
 	splitPause  = 5 * time.Millisecond
 	silenceTime = 2 * time.Second
+	farewell    = time.Second // behind the last exam that nobody answers: a terminal that is closed drops what was not read
 )
 
 // simulate is `nidek-serial simulate`.
@@ -163,58 +164,46 @@ func newInstrument(name, mode, ways string) (*instrument, error) {
 	return i, nil
 }
 
-// run sends exam after exam, on a new line where the old one breaks.
+// run sends exam after exam, on a new line where a driver that was killed calls again.
 func (i *instrument) run(ctx context.Context) error {
-	var end over
 	for {
 		conn, err := i.open(ctx)
 		if err != nil {
 			return err
 		}
-		err = i.session(ctx, conn)
+		over, err := i.session(ctx, conn)
+		if over && err == nil && i.mode == listen && !i.server {
+			err = pass(ctx, 1, farewell)
+		}
 		closed := conn.Close()
-		switch {
-		case errors.As(err, &end) || ctx.Err() != nil:
-			return errors.Join(end.error, ctx.Err(), closed)
-		case !i.server:
-			return err
-		} // else the driver is gone: it was killed, and calls again
+		if over || ctx.Err() != nil || !i.server {
+			return errors.Join(err, closed)
+		}
 	}
 }
 
-// over ends the instrument: all exams are answered, or error says why not.
-type over struct{ error }
-
-// Error is the error, or that there is none.
-func (o over) Error() string {
-	if o.error == nil {
-		return "all is answered"
-	}
-	return o.error.Error()
-}
-
-// session plays on one line until it breaks, or all is answered. An exam that was sent on another line comes again: what
-// became of it nobody has said.
-func (i *instrument) session(ctx context.Context, conn sim.Conn) error {
+// session plays on one line until it breaks, or all is over. An exam that was sent on another line comes again: what became of
+// it nobody has said.
+func (i *instrument) session(ctx context.Context, conn sim.Conn) (over bool, err error) {
 	for sent := 0; ; {
 		if i.mode == handshake && sent > 0 {
 			if err := i.ask(ctx, conn); err != nil {
-				return err
+				return false, err
 			}
 			if err := i.done(); err != nil { // the invitation to send the next one is the answer to this one
-				return over{err}
+				return true, err
 			}
 		}
 		more, err := i.more(ctx, i.answered)
 		if err != nil || !more {
-			return over{err}
+			return true, err
 		}
 		if err := i.send(ctx, conn, sent > 0); err != nil {
-			return err
+			return false, err
 		}
 		if sent++; i.mode == listen {
 			if err := i.done(); err != nil {
-				return over{err}
+				return true, err
 			}
 		}
 	}
