@@ -145,16 +145,22 @@ func (d *draft) put(code term, p place, v exam.Value, sent string) {
 		d.full = true
 		return
 	}
-	h := code.id*0x9e3779b1 ^ (p.method.id<<8|uint32(p.eye[0]))*0x85ebca6b ^ uint32(p.seq)*0xc2b2ae35
-	bit := &d.seen[h>>26]
-	if *bit&(1<<(h>>20&63)) != 0 {
+	bits, bit := d.seenAt(code, p)
+	if *bits&bit != 0 {
 		p.seq = d.free(code, p)
+		bits, bit = d.seenAt(code, p)
 	}
-	*bit |= 1 << (h >> 20 & 63)
+	*bits |= bit
 	e.Observations = append(e.Observations, exam.Observation{
 		Code: code.name, Eye: p.eye, Value: v, Unit: code.unit, Method: p.method.name, Seq: p.seq, Text: sent,
 	})
 	d.found = d.found || code.id > working.id
+}
+
+// seenAt is the bit of a code and place: one that is not set was not there yet, of one that is another may have set it.
+func (d *draft) seenAt(code term, p place) (bits *uint64, bit uint64) {
+	h := code.id*0x9e3779b1 ^ (p.method.id<<8|uint32(p.eye[0]))*0x85ebca6b ^ uint32(p.seq)*0xc2b2ae35
+	return &d.seen[h>>26], 1 << (h >> 20 & 63)
 }
 
 // free is p.seq, or the next number where that is taken.
