@@ -23,6 +23,7 @@ func bench(b *testing.B, exams bool) {
 			b.SetBytes(int64(len(data)))
 			b.ReportAllocs()
 			var framer nidekrs.Framer
+			var reader nidekrs.Reader
 			for b.Loop() {
 				f, _, ok := framer.Next(data)
 				if !ok || f.Kind == nidekrs.Rejected {
@@ -31,7 +32,7 @@ func bench(b *testing.B, exams bool) {
 				if !exams {
 					continue
 				}
-				if _, reject := f.Exam(); reject != nil {
+				if _, reject := reader.Read(&f); reject != nil {
 					b.Fatal(reject.Detail)
 				}
 			}

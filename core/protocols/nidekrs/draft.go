@@ -1,6 +1,7 @@
 package nidekrs
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/hostd/hostd/core/sdk/exam"
@@ -9,29 +10,41 @@ import (
 // maxObservations is the most findings of one exam: no instrument comes near, and it bounds the memory of a forged frame.
 const maxObservations = 2048
 
-// Exam makes the exam of a frame of the kind Exam or Refractor, or the reject where it has no finding. The exam does not
-// share memory with the frame, and is valid as exam.Validate understands it.
-func (f *Frame) Exam() (*exam.Exam, *exam.Reject) {
+// Reader makes exams of frames. The zero Reader is ready; one that is kept does not allocate anew for each exam.
+type Reader struct {
+	draft draft
+	exam  exam.Exam
+}
+
+// Read makes the exam of a frame of the kind Exam or Refractor, or the reject where it has no finding. The exam is the
+// Reader's own until it is asked again; its texts do not share memory with the frame. It is valid as exam.Validate
+// understands it.
+func (r *Reader) Read(f *Frame) (*exam.Exam, *exam.Reject) {
 	text := string(f.Raw)
-	d := draft{exam: &exam.Exam{Observations: make([]exam.Observation, 0, min(len(text)/6+4, maxObservations))}}
+	list := r.exam.Observations[:0]
+	if list == nil {
+		list = make([]exam.Observation, 0, min(len(text)/6+4, maxObservations))
+	}
+	r.exam = exam.Exam{Observations: list}
+	r.draft = draft{exam: &r.exam}
 	if f.Kind == Refractor {
-		d.refractor(text)
+		r.draft.refractor(text)
 	} else {
 		if !f.Summed {
-			d.exam.Warn(exam.WarnChecksumMissing)
+			r.exam.Warn(exam.WarnChecksumMissing)
 		}
-		d.measured(text)
+		r.draft.measured(text)
 	}
-	var r exam.Reject
+	var why exam.Reject
 	switch {
-	case d.full:
-		r = f.refuse(exam.RejectTooLarge, "more findings than an exam can have")
-	case !d.found:
-		r = f.refuse(exam.RejectEmpty, "no finding in it")
+	case r.draft.full:
+		why = f.refuse(exam.RejectTooLarge, "more findings than an exam can have")
+	case !r.draft.found:
+		why = f.refuse(exam.RejectEmpty, "no finding in it")
 	default:
-		return d.exam, nil
+		return &r.exam, nil
 	}
-	return nil, &r
+	return nil, &why
 }
 
 // draft is an exam in the making.
@@ -42,133 +55,258 @@ type draft struct {
 	seen  [64]uint64
 }
 
-// term is a word of the record with a small number for it, and its unit where it is a code.
-type term struct {
-	name, unit string
-	id         uint32
+// code is a word of the record for what was found.
+type code uint8
+
+// Codes; the first ones are no findings, the last ones the refractor's own words for tests that the record has none for.
+const (
+	examNo code = iota
+	systemNo
+	vertex
+	working
+	sphere
+	cylinder
+	axis
+	sphereDiff
+	cylinderDiff
+	axisDiff
+	addition
+	addition2
+	nearSphere
+	prismH
+	prismV
+	pd
+	va
+	vaExt
+	vaPinhole
+	k1
+	k2
+	kAvg
+	kCyl
+	kCylAxis
+	k1Radius
+	k2Radius
+	kAvgRadius
+	k1Axis
+	cornealSize
+	pupilSize
+	lamp
+	iop
+	iopKPa
+	cct
+	confidence
+	uv
+	failure
+	dominant
+	npc
+	accommodation
+	testTime
+	age
+	divergenceBlur
+	divergenceBrk
+	divergenceRec
+	convergeBlur
+	convergeBrk
+	convergeRec
+	ownNA
+	ownPA
+	ownFW
+	ownSC
+	ownAN
+	ownAH
+	ownCG
+	ownET
+	ownAC
+	ownSH
+	ownPE
+	ownMG
+	ownNumber
+	ownCP
+	ownAP
+)
+
+var codes = [...]struct{ name, unit string }{
+	examNo:         {exam.CodeExamNo, ""},
+	systemNo:       {exam.CodeSystemNo, ""},
+	vertex:         {exam.CodeVertexDistance, exam.UnitMM},
+	working:        {exam.CodeWorkingDistance, exam.UnitCM},
+	sphere:         {exam.CodeSphere, exam.UnitDioptre},
+	cylinder:       {exam.CodeCylinder, exam.UnitDioptre},
+	axis:           {exam.CodeAxis, exam.UnitDegree},
+	sphereDiff:     {exam.CodeSphereDiff, exam.UnitDioptre},
+	cylinderDiff:   {exam.CodeCylinderDiff, exam.UnitDioptre},
+	axisDiff:       {exam.CodeAxisDiff, exam.UnitDegree},
+	addition:       {exam.CodeAdd, exam.UnitDioptre},
+	addition2:      {exam.CodeAdd2, exam.UnitDioptre},
+	nearSphere:     {exam.CodeNearSphere, exam.UnitDioptre},
+	prismH:         {exam.CodePrismH, exam.UnitPrism},
+	prismV:         {exam.CodePrismV, exam.UnitPrism},
+	pd:             {exam.CodePD, exam.UnitMM},
+	va:             {exam.CodeVA, ""},
+	vaExt:          {exam.CodeVAExt, ""},
+	vaPinhole:      {exam.CodeVAPinhole, ""},
+	k1:             {exam.CodeK1, exam.UnitDioptre},
+	k2:             {exam.CodeK2, exam.UnitDioptre},
+	kAvg:           {exam.CodeKAvg, exam.UnitDioptre},
+	kCyl:           {exam.CodeKCyl, exam.UnitDioptre},
+	kCylAxis:       {exam.CodeKCylAxis, exam.UnitDegree},
+	k1Radius:       {exam.CodeK1Radius, exam.UnitMM},
+	k2Radius:       {exam.CodeK2Radius, exam.UnitMM},
+	kAvgRadius:     {exam.CodeKAvgRad, exam.UnitMM},
+	k1Axis:         {exam.CodeK1Axis, exam.UnitDegree},
+	cornealSize:    {exam.CodeCornealSize, exam.UnitMM},
+	pupilSize:      {exam.CodePupilSize, exam.UnitMM},
+	lamp:           {exam.CodeLamp, ""},
+	iop:            {exam.CodeIOP, exam.UnitMMHg},
+	iopKPa:         {exam.CodeIOPKPa, exam.UnitKPa},
+	cct:            {exam.CodeCCT, exam.UnitUM},
+	confidence:     {exam.CodeConfidence, ""},
+	uv:             {exam.CodeUVTransmittance, exam.UnitPercent},
+	failure:        {exam.CodeError, ""},
+	dominant:       {exam.CodeDominantEye, ""},
+	npc:            {exam.CodeNPC, exam.UnitCM},
+	accommodation:  {exam.CodeAccommodation, exam.UnitDioptre},
+	testTime:       {exam.CodeTestTime, exam.UnitSecond},
+	age:            {exam.CodeAge, exam.UnitYear},
+	divergenceBlur: {exam.CodeDivergenceBlur, exam.UnitPrism},
+	divergenceBrk:  {exam.CodeDivergenceBreak, exam.UnitPrism},
+	divergenceRec:  {exam.CodeDivergenceRecovery, exam.UnitPrism},
+	convergeBlur:   {exam.CodeConvergenceBlur, exam.UnitPrism},
+	convergeBrk:    {exam.CodeConvergenceBreak, exam.UnitPrism},
+	convergeRec:    {exam.CodeConvergenceRecovery, exam.UnitPrism},
+	ownNA:          {"NA", ""},
+	ownPA:          {"PA", ""},
+	ownFW:          {"FW", ""},
+	ownSC:          {"SC", ""},
+	ownAN:          {"AN", ""},
+	ownAH:          {"AH", ""},
+	ownCG:          {"CG", ""},
+	ownET:          {"ET", ""},
+	ownAC:          {"AC", ""},
+	ownSH:          {"SH", ""},
+	ownPE:          {"PE", ""},
+	ownMG:          {"MG", ""},
+	ownNumber:      {"#1", ""},
+	ownCP:          {"CP", ""},
+	ownAP:          {"AP", ""},
 }
 
-// Codes with their units.
-var (
-	examNo         = term{exam.CodeExamNo, "", 1}
-	systemNo       = term{exam.CodeSystemNo, "", 2}
-	vertex         = term{exam.CodeVertexDistance, exam.UnitMM, 3}
-	working        = term{exam.CodeWorkingDistance, exam.UnitCM, 4}
-	sphere         = term{exam.CodeSphere, exam.UnitDioptre, 5}
-	cylinder       = term{exam.CodeCylinder, exam.UnitDioptre, 6}
-	axis           = term{exam.CodeAxis, exam.UnitDegree, 7}
-	sphereDiff     = term{exam.CodeSphereDiff, exam.UnitDioptre, 8}
-	cylinderDiff   = term{exam.CodeCylinderDiff, exam.UnitDioptre, 9}
-	axisDiff       = term{exam.CodeAxisDiff, exam.UnitDegree, 10}
-	addition       = term{exam.CodeAdd, exam.UnitDioptre, 11}
-	addition2      = term{exam.CodeAdd2, exam.UnitDioptre, 12}
-	nearSphere     = term{exam.CodeNearSphere, exam.UnitDioptre, 13}
-	prismH         = term{exam.CodePrismH, exam.UnitPrism, 14}
-	prismV         = term{exam.CodePrismV, exam.UnitPrism, 15}
-	pd             = term{exam.CodePD, exam.UnitMM, 16}
-	va             = term{exam.CodeVA, "", 17}
-	vaExt          = term{exam.CodeVAExt, "", 18}
-	vaPinhole      = term{exam.CodeVAPinhole, "", 19}
-	k1             = term{exam.CodeK1, exam.UnitDioptre, 20}
-	k2             = term{exam.CodeK2, exam.UnitDioptre, 21}
-	kAvg           = term{exam.CodeKAvg, exam.UnitDioptre, 22}
-	kCyl           = term{exam.CodeKCyl, exam.UnitDioptre, 23}
-	kCylAxis       = term{exam.CodeKCylAxis, exam.UnitDegree, 24}
-	k1Radius       = term{exam.CodeK1Radius, exam.UnitMM, 25}
-	k2Radius       = term{exam.CodeK2Radius, exam.UnitMM, 26}
-	kAvgRadius     = term{exam.CodeKAvgRad, exam.UnitMM, 27}
-	k1Axis         = term{exam.CodeK1Axis, exam.UnitDegree, 28}
-	cornealSize    = term{exam.CodeCornealSize, exam.UnitMM, 29}
-	pupilSize      = term{exam.CodePupilSize, exam.UnitMM, 30}
-	lamp           = term{exam.CodeLamp, "", 31}
-	iop            = term{exam.CodeIOP, exam.UnitMMHg, 32}
-	iopKPa         = term{exam.CodeIOPKPa, exam.UnitKPa, 33}
-	cct            = term{exam.CodeCCT, exam.UnitUM, 34}
-	confidence     = term{exam.CodeConfidence, "", 35}
-	uv             = term{exam.CodeUVTransmittance, exam.UnitPercent, 36}
-	failure        = term{exam.CodeError, "", 37}
-	dominant       = term{exam.CodeDominantEye, "", 38}
-	npc            = term{exam.CodeNPC, exam.UnitCM, 39}
-	accommodation  = term{exam.CodeAccommodation, exam.UnitDioptre, 40}
-	testTime       = term{exam.CodeTestTime, exam.UnitSecond, 41}
-	age            = term{exam.CodeAge, exam.UnitYear, 42}
-	divergenceBlur = term{exam.CodeDivergenceBlur, exam.UnitPrism, 43}
-	divergenceBrk  = term{exam.CodeDivergenceBreak, exam.UnitPrism, 44}
-	divergenceRec  = term{exam.CodeDivergenceRecovery, exam.UnitPrism, 45}
-	convergeBlur   = term{exam.CodeConvergenceBlur, exam.UnitPrism, 46}
-	convergeBrk    = term{exam.CodeConvergenceBreak, exam.UnitPrism, 47}
-	convergeRec    = term{exam.CodeConvergenceRecovery, exam.UnitPrism, 48}
+// method is a word of the record for how it was found; the two lowest bits are its suffixes.
+type method uint8
+
+const (
+	noMethod method = iota << 2
+	autoref
+	contactLens
+	trialLens
+	autorefDiff
+	kerato
+	tono
+	pachy
+	lensmeter
+	singleLens
+	objective
+	subjective
+	finalMethod
+	unaided
+	refractorTest
+
+	near  method = 1
+	night method = 2
 )
 
-// Methods; the number has room for the two suffixes.
-var (
-	noMethod      = term{}
-	autoref       = term{name: exam.MethodAutoref, id: 4}
-	contactLens   = term{name: exam.MethodAutorefContactLens, id: 8}
-	trialLens     = term{name: exam.MethodAutorefTrialLens, id: 12}
-	autorefDiff   = term{name: exam.MethodAutorefDiff, id: 16}
-	kerato        = term{name: exam.MethodKerato, id: 20}
-	tono          = term{name: exam.MethodTono, id: 24}
-	pachy         = term{name: exam.MethodPachy, id: 28}
-	lensmeter     = term{name: exam.MethodLensmeter, id: 32}
-	singleLens    = term{name: exam.MethodLensmeterSingle, id: 36}
-	objective     = term{name: exam.MethodObjective, id: 40}
-	subjective    = term{name: exam.MethodSubjective, id: 44}
-	finalMethod   = term{name: exam.MethodFinal, id: 48}
-	unaided       = term{name: exam.MethodUnaided, id: 52}
-	refractorTest = term{name: exam.MethodRefractor, id: 56}
-)
+var methods = suffixed([...]string{
+	"",
+	exam.MethodAutoref,
+	exam.MethodAutorefContactLens,
+	exam.MethodAutorefTrialLens,
+	exam.MethodAutorefDiff,
+	exam.MethodKerato,
+	exam.MethodTono,
+	exam.MethodPachy,
+	exam.MethodLensmeter,
+	exam.MethodLensmeterSingle,
+	exam.MethodObjective,
+	exam.MethodSubjective,
+	exam.MethodFinal,
+	exam.MethodUnaided,
+	exam.MethodRefractor,
+})
+
+// suffixed gives each method its forms: plain, near, night, near and night.
+func suffixed(plain [15]string) (all [4 * 15]string) {
+	for i, name := range plain {
+		all[4*i], all[4*i+1], all[4*i+2], all[4*i+3] = name, name+exam.Near, name+exam.Night, name+exam.Near+exam.Night
+	}
+	return all
+}
 
 // as gives the method its suffixes.
-func (t term) as(near, night bool) term {
-	if near {
-		t.name, t.id = t.name+exam.Near, t.id|1
+func (m method) as(isNear, atNight bool) method {
+	if isNear {
+		m |= near
 	}
-	if night {
-		t.name, t.id = t.name+exam.Night, t.id|2
+	if atNight {
+		m |= night
 	}
-	return t
+	return m
 }
+
+// eye is one of exam's letters.
+type eye uint8
+
+const (
+	left eye = iota
+	right
+	both
+)
+
+var eyes = [...]string{left: exam.Left, right: exam.Right, both: exam.Both}
 
 // place is where in the exam a finding belongs, besides its code.
 type place struct {
-	eye    string
-	method term
+	eye    eye
+	method method
 	seq    int
 }
 
 // put adds an observation. A second one of the same code and place keeps its value under the next free number, with a
 // warning: which of the two is right is not for a parser to say.
-func (d *draft) put(code term, p place, v exam.Value, sent string) {
+func (d *draft) put(c code, p place, v exam.Value, sent string) {
 	e := d.exam
 	if len(e.Observations) == maxObservations {
 		d.full = true
 		return
 	}
-	bits, bit := d.seenAt(code, p)
+	bits, bit := d.seenAt(c, p)
 	if *bits&bit != 0 {
-		p.seq = d.free(code, p)
-		bits, bit = d.seenAt(code, p)
+		p.seq = d.free(c, p)
+		bits, bit = d.seenAt(c, p)
 	}
 	*bits |= bit
-	e.Observations = append(e.Observations, exam.Observation{
-		Code: code.name, Eye: p.eye, Value: v, Unit: code.unit, Method: p.method.name, Seq: p.seq, Text: sent,
-	})
-	d.found = d.found || code.id > working.id
+	n := len(e.Observations)
+	if n == cap(e.Observations) {
+		e.Observations = slices.Grow(e.Observations, 1)
+	}
+	e.Observations = e.Observations[:n+1]
+	o := &e.Observations[n]
+	o.Code, o.Unit, o.Eye, o.Method = codes[c].name, codes[c].unit, eyes[p.eye], methods[p.method]
+	o.Value, o.Seq, o.Text, o.Flags = v, p.seq, sent, nil
+	d.found = d.found || c > working
 }
 
 // seenAt is the bit of a code and place: one that is not set was not there yet, of one that is another may have set it.
-func (d *draft) seenAt(code term, p place) (bits *uint64, bit uint64) {
-	h := code.id*0x9e3779b1 ^ (p.method.id<<8|uint32(p.eye[0]))*0x85ebca6b ^ uint32(p.seq)*0xc2b2ae35
+func (d *draft) seenAt(c code, p place) (bits *uint64, bit uint64) {
+	h := (uint32(c)<<8|uint32(p.method)<<2|uint32(p.eye))*0x9e3779b1 ^ uint32(p.seq)*0xc2b2ae35
 	return &d.seen[h>>26], 1 << (h >> 20 & 63)
 }
 
 // free is p.seq, or the next number where that is taken.
-func (d *draft) free(code term, p place) int {
+func (d *draft) free(c code, p place) int {
 	next, taken := 0, false
 	for i := range d.exam.Observations {
 		o := &d.exam.Observations[i]
-		if o.Code == code.name && o.Eye == p.eye && o.Method == p.method.name {
+		if o.Code == codes[c].name && o.Eye == eyes[p.eye] && o.Method == methods[p.method] {
 			taken = taken || o.Seq == p.seq
 			next = max(next, o.Seq+1)
 		}
@@ -181,11 +319,11 @@ func (d *draft) free(code term, p place) int {
 }
 
 // number adds the number in a field. A field without a value adds nothing; one that is no number is broken.
-func (d *draft) number(code term, p place, field string) {
+func (d *draft) number(c code, p place, field string) {
 	n, word := parse(field)
 	switch word {
 	case isNumber:
-		d.put(code, p, exam.Number(n), asSent(field))
+		d.put(c, p, exam.Number(n), asSent(field))
 	case isBroken:
 		d.exam.Warn(exam.WarnBrokenSegment)
 	case isNothing:
@@ -193,13 +331,13 @@ func (d *draft) number(code term, p place, field string) {
 }
 
 // text adds a field as it stands, without the blanks around it.
-func (d *draft) text(code term, p place, field string) {
+func (d *draft) text(c code, p place, field string) {
 	if t := strings.Trim(field, " "); t != "" {
 		sent := field
 		if sent == t {
 			sent = ""
 		}
-		d.put(code, p, exam.Text(t), sent)
+		d.put(c, p, exam.Text(t), sent)
 	}
 }
 
@@ -229,10 +367,10 @@ func (d *draft) base(p place, amount string, letter byte, sent string) {
 		d.broken(word == isBroken || letter != ' ')
 		return
 	}
-	code := prismH
+	c := prismH
 	switch letter {
 	case 'U', 'D':
-		code = prismV
+		c = prismV
 	case 'I', 'O':
 	default:
 		d.broken(true)
@@ -241,7 +379,7 @@ func (d *draft) base(p place, amount string, letter byte, sent string) {
 	if letter == 'O' || letter == 'D' {
 		n = -n
 	}
-	d.put(code, p, exam.Number(n), sent)
+	d.put(c, p, exam.Number(n), sent)
 }
 
 // What a field holds.
@@ -316,15 +454,11 @@ func unread(s string) word {
 func asSent(s string) string {
 	t := s
 	if len(t) > 1 && t[0] == '-' {
-		if t = t[1:]; strings.Trim(t, "0.") == "" {
-			return s
-		}
+		t = t[1:]
 	}
+	last, point := t[len(t)-1], strings.IndexByte(t, '.') >= 0
 	switch {
-	case t[0] < '0' || t[0] > '9', len(t) > 1 && t[0] == '0' && t[1] != '.', t[len(t)-1] == ' ':
-		return s
-	}
-	if strings.IndexByte(t, '.') >= 0 && (t[len(t)-1] == '0' || t[len(t)-1] == '.') {
+	case t[0] < '0' || t[0] > '9', t[0] == '0' && len(t) > 1 && t[1] != '.', last == ' ', last == '.', point && last == '0', s != t && t == "0":
 		return s
 	}
 	return ""

@@ -1,7 +1,7 @@
 // Package nidekrs reads and writes what NIDEK's instruments say on a serial line: the frames of the AR, ARK, TONOREF, NT and
 // LM units with their checksum, those of the RT refractors, the commands of the handshake, and the preset for a refractor.
 //
-//	bytes as they come -> Framer -> Frame -> Exam, or Control, or Reject
+//	bytes as they come -> Framer -> Frame -> Reader -> exam; or Control, or Reject
 //
 // The grammar of the first family was seen in real frames of an ARK-1a, a TONOREF III, an LM-7P and an LM-600P (testdata has
 // its equals); that of the refractors is of NIDEK's manual MRT10*RTZ001J/E (2012) and of real RT-5100 frames.

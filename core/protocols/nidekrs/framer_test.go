@@ -256,7 +256,7 @@ func FuzzExam(f *testing.F) {
 				if fr.Kind == nidekrs.Rejected {
 					return exam.Result{Rejects: []exam.Reject{fr.Reject()}}
 				}
-				e, reject := fr.Exam()
+				e, reject := new(nidekrs.Reader).Read(&fr)
 				if reject != nil {
 					return exam.Result{Rejects: []exam.Reject{*reject}}
 				}

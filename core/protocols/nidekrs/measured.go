@@ -33,7 +33,9 @@ func (d *draft) measured(text string) {
 			} else {
 				body = ""
 			}
-			seg = strings.Trim(seg, "\r\n")
+			for seg != "" && (seg[0] == cr || seg[0] == lf) {
+				seg = seg[1:]
+			}
 			switch {
 			case seg == "", d.broken(!visible(seg)):
 			case !b.common(seg) && !read(&b, seg):
@@ -57,7 +59,7 @@ func visible(s string) bool {
 // section is a block in the making.
 type section struct {
 	*draft
-	method   term
+	method   method
 	night    bool
 	measured [3]bool // eyes with a refraction of their own
 	zero     []string
@@ -66,17 +68,17 @@ type section struct {
 	powers   [3]int // readings in dioptres
 }
 
-// side is the eye of a letter, with a number for it; a blank is a lens of unknown side.
-func side(letter byte) (eye string, at int, ok bool) {
+// side is the eye of a letter; a blank is a lens of unknown side.
+func side(letter byte) (e eye, ok bool) {
 	switch letter {
 	case 'L':
-		return exam.Left, 0, true
+		return left, true
 	case 'R':
-		return exam.Right, 1, true
+		return right, true
 	case ' ':
-		return exam.Both, 2, true
+		return both, true
 	}
-	return "", 0, false
+	return 0, false
 }
 
 // common reads the segments that all blocks may have. False is that it is none of these.
@@ -105,9 +107,9 @@ func (b *section) common(s string) bool {
 			b.broken(!ok)
 		}
 	case "VD":
-		b.number(vertex, place{exam.Both, b.method, 0}, s[2:])
+		b.number(vertex, place{both, b.method, 0}, s[2:])
 	case "WD":
-		b.number(working, place{exam.Both, b.method, 0}, s[2:])
+		b.number(working, place{both, b.method, 0}, s[2:])
 	default:
 		return false
 	}
@@ -117,11 +119,11 @@ func (b *section) common(s string) bool {
 // runningNumber adds the number of the print, which each block repeats.
 func (b *section) runningNumber(s string) {
 	for i := range b.exam.Observations {
-		if o := &b.exam.Observations[i]; o.Code == examNo.name && o.Value == exam.Text(strings.Trim(s, " ")) {
+		if o := &b.exam.Observations[i]; o.Code == exam.CodeExamNo && o.Value == exam.Text(strings.Trim(s, " ")) {
 			return
 		}
 	}
-	b.text(examNo, place{exam.Both, noMethod, 0}, s)
+	b.text(examNo, place{both, noMethod, 0}, s)
 }
 
 // refraction reads a segment of DRM or Drm.
@@ -133,11 +135,11 @@ func (b *section) refraction(s string) bool {
 		b.pupils(s[2:], autoref)
 		return true
 	}
-	eye, at, ok := side(s[1])
-	if !ok || at == 2 {
+	at, ok := side(s[1])
+	if !ok || at == both {
 		return false
 	}
-	p := place{eye, b.method, 0}
+	p := place{at, b.method, 0}
 	switch s[0] {
 	case 'O':
 		b.measured[at] = true
@@ -175,7 +177,7 @@ func word2(s string) string {
 
 // reading adds a median, or a shot: that has a digit for its confidence behind the axis, and then a blank, a star (the unit
 // is in its cataract mode) or nothing.
-func (b *section) reading(p place, at int, s string) {
+func (b *section) reading(p place, at eye, s string) {
 	mark := ""
 	if len(s) > 15 && s[15] >= '0' && s[15] <= '9' {
 		b.shots[at]++
@@ -205,8 +207,8 @@ func (b *section) trial(s string) {
 	if s[0] == 'T' {
 		method = trialLens
 	}
-	eye, _, _ := side(s[1])
-	b.lens(place{eye, method.as(false, b.night), 0}, s[2:])
+	at, _ := side(s[1])
+	b.lens(place{at, method.as(false, b.night), 0}, s[2:])
 }
 
 func isZero(s string) bool { return strings.HasPrefix(s, "+00.00+00.00000") }
@@ -214,7 +216,7 @@ func isZero(s string) bool { return strings.HasPrefix(s, "+00.00+00.00000") }
 // placeholders adds the lenses of no power for eyes that were measured. For another eye they say nothing.
 func (b *section) placeholders() {
 	for _, s := range b.zero {
-		if _, at, _ := side(s[1]); b.measured[at] {
+		if at, _ := side(s[1]); b.measured[at] {
 			b.trial(s)
 		} else {
 			b.exam.Warn(exam.WarnPlaceholderEye)
@@ -223,7 +225,7 @@ func (b *section) placeholders() {
 }
 
 // pupils reads far, right, left and near pupil distance: 2 characters each, or 4.
-func (b *section) pupils(s string, method term) {
+func (b *section) pupils(s string, m method) {
 	width := 2
 	if len(s) == 4 && strings.Contains(s, ".") || len(s) > 8 {
 		width = 4
@@ -231,9 +233,9 @@ func (b *section) pupils(s string, method term) {
 	if b.broken(len(s) == 0 || len(s)%width != 0 || len(s) > 4*width) {
 		return
 	}
-	for i, eye := range [...]string{exam.Both, exam.Right, exam.Left, exam.Both} {
+	for i, at := range [...]eye{both, right, left, both} {
 		if i*width < len(s) {
-			b.number(pd, place{eye, method.as(i == 3, b.night), 0}, s[i*width:(i+1)*width])
+			b.number(pd, place{at, m.as(i == 3, b.night), 0}, s[i*width:(i+1)*width])
 		}
 	}
 }
@@ -243,11 +245,11 @@ func (b *section) keratometry(s string) bool {
 	if len(s) < 2 {
 		return false
 	}
-	eye, at, ok := side(s[1])
-	if !ok || at == 2 {
+	at, ok := side(s[1])
+	if !ok || at == both {
 		return false
 	}
-	p := place{eye, b.method, 0}
+	p := place{at, b.method, 0}
 	switch s[0] {
 	case ' ':
 		if b.broken(len(s) < 20) {
@@ -292,15 +294,15 @@ func (b *section) pressure(s string) bool {
 			b.text(failure, p, cell)
 			continue
 		}
-		b.both(p, cell)
+		b.pair(p, cell)
 	}
 	p.seq = 0
-	b.both(p, average)
+	b.pair(p, average)
 	return ok
 }
 
-// both adds a pressure in its two units, and its confidence, which stands behind a star.
-func (b *section) both(p place, cell string) {
+// pair adds a pressure in its two units, and its confidence, which stands behind a star.
+func (b *section) pair(p place, cell string) {
 	cell, sure, _ := strings.Cut(cell, "*")
 	mmHg, kPa, _ := strings.Cut(cell, "/")
 	b.number(iop, p, mmHg)
@@ -329,8 +331,8 @@ func (b *section) cells(s string) (cells, average string, p place, ok bool) {
 	if len(s) < 4 || s[0] != ' ' {
 		return "", "", place{}, false
 	}
-	eye, at, ok := side(s[1])
-	if !ok || at == 2 {
+	at, ok := side(s[1])
+	if !ok || at == both {
 		return "", "", place{}, false
 	}
 	cells = s[4:]
@@ -343,7 +345,7 @@ func (b *section) cells(s string) (cells, average string, p place, ok bool) {
 		shots++
 	}
 	b.broken(word != isNumber || int(count) != shots)
-	return cells, average, place{eye, b.method, 0}, true
+	return cells, average, place{at, b.method, 0}, true
 }
 
 // spectacles reads a segment of DLM.
@@ -358,16 +360,16 @@ func (b *section) spectacles(s string) bool {
 		b.transmittance(s[2:])
 		return true
 	case s[:2] == "IE" || s[:2] == "DE":
-		b.shots[2]++
-		b.put(failure, place{exam.Both, lensmeter, b.shots[2]}, exam.Text(strings.TrimRight(s, " ")), "")
+		b.shots[both]++
+		b.put(failure, place{both, lensmeter, b.shots[both]}, exam.Text(strings.TrimRight(s, " ")), "")
 		return true
 	}
-	eye, _, ok := side(s[1])
-	p, rest := place{eye, lensmeter, 0}, s[2:]
+	at, ok := side(s[1])
+	p, rest := place{at, lensmeter, 0}, s[2:]
 	if s[0] != ' ' && s[1] != 'L' && s[1] != 'R' { // no eye behind the letter
-		p.eye, rest, ok = exam.Both, s[1:], s[0] == 'A' || s[0] == 'N' || s[0] == 'P'
+		p.eye, rest, ok = both, s[1:], s[0] == 'A' || s[0] == 'N' || s[0] == 'P'
 	}
-	if p.eye == exam.Both {
+	if p.eye == both {
 		p.method = singleLens
 	}
 	if !ok {
@@ -393,7 +395,7 @@ func (b *section) spectacles(s string) bool {
 // addition adds the first addition of a lens, or the second.
 func (b *section) addition(p place, s string) {
 	for i := range b.exam.Observations {
-		if o := &b.exam.Observations[i]; o.Code == exam.CodeAdd && o.Eye == p.eye && o.Method == p.method.name {
+		if o := &b.exam.Observations[i]; o.Code == exam.CodeAdd && o.Eye == eyes[p.eye] && o.Method == methods[p.method] {
 			b.number(addition2, p, s)
 			return
 		}
@@ -403,88 +405,11 @@ func (b *section) addition(p place, s string) {
 
 // transmittance reads UV: an eye or none, and per cent.
 func (b *section) transmittance(s string) {
-	p := place{exam.Both, lensmeter, 0}
+	p := place{both, lensmeter, 0}
 	if s != "" {
-		if eye, at, ok := side(s[0]); ok && at < 2 {
-			p.eye, s = eye, s[1:]
+		if at, ok := side(s[0]); ok && at != both {
+			p.eye, s = at, s[1:]
 		}
 	}
 	b.number(uv, p, strings.TrimSuffix(s, "%"))
-}
-
-// months as the units write them.
-const months = "JANFEBMARAPRMAYJUNJULAUGSEPOCTNOVDEC"
-
-// takenAt reads the three ways in which the units write a time: 14/MAR/2025.09:05, MAR/14/2025.09:05, 2025.03.14.09:05, each also
-// with AM or PM. The empty text where it is none of them.
-func takenAt(s string) (string, bool) {
-	s = strings.TrimSpace(s)
-	at := strings.LastIndexByte(s, '.')
-	if at < 0 {
-		return "", false
-	}
-	date, clock := s[:at], s[at+1:]
-	half := ""
-	if n := len(clock) - 2; n > 0 && clock[n+1] == 'M' {
-		clock, half = strings.TrimSpace(clock[:n]), clock[n:]
-	}
-	hour, minute, ok := pair(clock)
-	switch {
-	case half == "PM" && hour < 12:
-		hour += 12
-	case half == "AM" && hour == 12:
-		hour = 0
-	}
-	year, month, day := dateOf(date)
-	if !ok || hour > 23 || minute > 59 || year < 1000 || month < 1 || month > 12 || day < 1 || day > 31 {
-		return "", false
-	}
-	return string([]byte{
-		digit(year / 1000), digit(year / 100), digit(year / 10), digit(year), '-', digit(month / 10), digit(month), '-',
-		digit(day / 10), digit(day), 'T', digit(hour / 10), digit(hour), ':', digit(minute / 10), digit(minute), ':', '0', '0',
-	}), true
-}
-
-func digit(n int) byte { return '0' + byte(n%10) }
-
-// pair reads hh:mm.
-func pair(s string) (a, b int, ok bool) {
-	one, other, _ := strings.Cut(s, ":")
-	a, b = natural(one, 2), natural(other, 2)
-	return a, b, a >= 0 && b >= 0
-}
-
-// dateOf reads D/MON/Y, MON/D/Y or Y.M.D; the year is 0 where it is none of them.
-func dateOf(s string) (year, month, day int) {
-	sep := "."
-	if strings.Contains(s, "/") {
-		sep = "/"
-	}
-	a, rest, _ := strings.Cut(s, sep)
-	b, c, _ := strings.Cut(rest, sep)
-	if sep == "." {
-		return max(natural(a, 4), 0), natural(b, 2), natural(c, 2)
-	}
-	if len(a) == 3 {
-		a, b = b, a
-	}
-	if at := strings.Index(months, b); len(b) == 3 && at >= 0 && at%3 == 0 {
-		return max(natural(c, 4), 0), at/3 + 1, natural(a, 2)
-	}
-	return 0, 0, 0
-}
-
-// natural reads 1 to width digits; -1 is anything else.
-func natural(s string, width int) int {
-	if s == "" || len(s) > width {
-		return -1
-	}
-	n := 0
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return -1
-		}
-		n = n*10 + int(s[i]-'0')
-	}
-	return n
 }

@@ -20,7 +20,7 @@ func decode(data []byte) (r exam.Result, control []string) {
 		case nidekrs.Rejected:
 			r.Rejects = append(r.Rejects, f.Reject())
 		case nidekrs.Exam, nidekrs.Refractor:
-			if e, reject := f.Exam(); reject != nil {
+			if e, reject := new(nidekrs.Reader).Read(&f); reject != nil {
 				r.Rejects = append(r.Rejects, *reject)
 			} else {
 				r.Exams = append(r.Exams, e)

@@ -63,7 +63,7 @@ func (d *draft) dated(s string) {
 		})
 	}
 	if number := strings.Trim(s[10:], " _"); number != "" {
-		d.put(systemNo, place{exam.Both, noMethod, 0}, exam.Text(number), "")
+		d.put(systemNo, place{both, noMethod, 0}, exam.Text(number), "")
 	}
 }
 
@@ -95,11 +95,11 @@ func (s *lines) read(line string) bool {
 		return s.ofEye(kind, eye, fields)
 	case 'D', 'd':
 		if kind == 'p' || kind == 'P' {
-			p := place{exam.Both, s.method(kind, eye == 'd'), 0}
+			p := place{both, s.method(kind, eye == 'd'), 0}
 			s.number(pd, p, fields.take(4))
-			p.eye = exam.Right
+			p.eye = right
 			s.number(pd, p, fields.take(4))
-			p.eye = exam.Left
+			p.eye = left
 			s.number(pd, p, fields.take(4))
 			return true
 		}
@@ -125,8 +125,7 @@ func (f *fields) take(n int) string {
 }
 
 // method is that of the section; in RT a small letter is subjective data, a capital one final data.
-func (s *lines) method(kind byte, near bool) term {
-	var m term
+func (s *lines) method(kind byte, isNear bool) (m method) {
 	switch s.name {
 	case "LM":
 		m = lensmeter
@@ -144,43 +143,43 @@ func (s *lines) method(kind byte, near bool) term {
 			m = subjective
 		}
 	}
-	return m.as(near, s.night)
+	return m.as(isNear, s.night)
 }
 
 // ofEye reads a line that is about an eye; a small letter of it means near.
 func (s *lines) ofEye(kind, eye byte, f fields) bool {
-	near := eye >= 'a'
-	p := place{eye: exam.Both}
+	isNear := eye >= 'a'
+	p := place{eye: both}
 	switch eye {
 	case 'R', 'r':
-		p.eye = exam.Right
+		p.eye = right
 	case 'L', 'l':
-		p.eye = exam.Left
+		p.eye = left
 	}
 	switch {
 	case s.name == "KM" && (kind == 'C' || kind == 'D'):
 		s.curvature(kind, p, f)
 		return true
 	case s.name == "NT" && (kind == 'T' || kind == 't'):
-		p.method = tono.as(near, s.night)
-		code := iop
+		p.method = tono.as(isNear, s.night)
+		c := iop
 		if kind == 't' {
-			code = iopKPa
+			c = iopKPa
 		}
-		s.number(code, p, string(f))
+		s.number(c, p, string(f))
 		return true
 	case s.name == "RT" && (kind == 'W' || kind == 'M' || kind == 'K'):
-		p.method = unaided.as(near, s.night)
-		code := va
+		p.method = unaided.as(isNear, s.night)
+		c := va
 		if kind == 'M' {
-			code = vaExt
+			c = vaExt
 		} else if kind == 'K' {
-			code = vaPinhole
+			c = vaPinhole
 		}
-		s.acuity(code, p, string(f))
+		s.acuity(c, p, string(f))
 		return true
 	}
-	p.method = s.method(kind, near)
+	p.method = s.method(kind, isNear)
 	switch kind {
 	case ' ', 'O', 'f', 'F', 'n', 'N':
 		if kind|0x20 == 'n' {
@@ -195,49 +194,49 @@ func (s *lines) ofEye(kind, eye byte, f fields) bool {
 		s.prism(p, f.take(6))
 		s.prism(p, f.take(6))
 	default:
-		return s.acuities(kind, near, p, string(f))
+		return s.acuities(kind, isNear, p, string(f))
 	}
 	return true
 }
 
 // acuities reads the corrected acuities; those with an addition are near ones, those in low light are like night.
-func (s *lines) acuities(kind byte, near bool, p place, f string) bool {
-	code := va
+func (s *lines) acuities(kind byte, isNear bool, p place, f string) bool {
+	c := va
 	switch kind {
 	case 'v', 'V':
 	case 'u', 'U':
-		code = vaExt
+		c = vaExt
 	case 'h', 'H':
-		code = vaPinhole
+		c = vaPinhole
 	case 'y', 'Y', 'j', 'J':
 		p.method = s.method(kind, true)
 		if kind|0x20 == 'j' {
-			code = vaExt
+			c = vaExt
 		}
 	case 'q', 'Q':
-		code = vaExt
+		c = vaExt
 		dim := *s
 		dim.night = true
-		p.method = dim.method(kind, near)
+		p.method = dim.method(kind, isNear)
 	default:
 		return false
 	}
-	s.acuity(code, p, f)
+	s.acuity(c, p, f)
 	return true
 }
 
 // acuity adds a visual acuity: a number, or with a comparison before it or letters counted behind it a text.
-func (s *lines) acuity(code term, p place, field string) {
+func (s *lines) acuity(c code, p place, field string) {
 	text := strings.ReplaceAll(strings.Trim(field, " "), " ", "")
 	if text == "" {
 		return
 	}
-	v := exam.ParseValue(code.name, text)
+	v := exam.ParseValue(codes[c].name, text)
 	sent := field
 	if v.String() == field {
 		sent = ""
 	}
-	s.put(code, p, v, sent)
+	s.put(c, p, v, sent)
 }
 
 // prism adds one of a lens's two prisms: a letter for its base, or a blank, and five characters.
@@ -251,8 +250,8 @@ func (s *lines) prism(p place, f string) {
 	s.base(p, f[1:], f[0], f)
 }
 
-func (s *lines) vergence(kind, eye byte, f fields, blur, brk, recovery term) bool {
-	p := place{exam.Both, s.method(kind, eye == 'v'), 0}
+func (s *lines) vergence(kind, eye byte, f fields, blur, brk, recovery code) bool {
+	p := place{both, s.method(kind, eye == 'v'), 0}
 	s.number(blur, p, f.take(5))
 	s.number(brk, p, f.take(5))
 	s.number(recovery, p, f.take(6))
@@ -274,7 +273,7 @@ func (s *lines) curvature(kind byte, p place, f fields) {
 
 // ofSession reads a word of two letters. Tests that the record has no code for keep the refractor's word and text.
 func (s *lines) ofSession(word, f string) bool {
-	p := place{exam.Both, refractorTest.as(false, s.night), 0}
+	p := place{both, refractorTest.as(false, s.night), 0}
 	switch word {
 	case "ME":
 		s.text(dominant, p, f)
@@ -289,26 +288,25 @@ func (s *lines) ofSession(word, f string) bool {
 	case "CP":
 		rest := fields(f)
 		s.number(npc, p, rest.take(3))
-		s.text(own(word), p, string(rest))
+		s.text(ownCP, p, string(rest))
 	case "AP":
 		rest := fields(f)
-		s.text(own(word), p, rest.take(3))
+		s.text(ownAP, p, rest.take(3))
 		s.number(accommodation, p, string(rest))
 	case "AG":
 		s.number(age, p, f)
 	case "TT":
 		s.testTime(p, f)
-	case "NA", "PA", "FW", "SC", "AN", "AH", "CG", "ET", "AC", "SH", "PE", "MG", "#1":
-		s.text(own(word), p, f)
 	default:
+		for c := ownNA; c < ownCP; c++ {
+			if codes[c].name == word {
+				s.text(c, p, f)
+				return true
+			}
+		}
 		return false
 	}
 	return true
-}
-
-// own is a code that the record has no word for.
-func own(word string) term {
-	return term{name: word, id: uint32(word[0])<<8 | uint32(word[1])}
 }
 
 // testTime reads mmss, in which the first digit is blank if 0.

@@ -2,6 +2,7 @@ package nidekrs_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -145,5 +146,29 @@ func TestTextAsSent(t *testing.T) {
 func TestTooMany(t *testing.T) {
 	if got := read(t, "\x01DNT\x02 R99"+strings.Repeat(" 1/1", 3000)+"\x17\x04"); got != exam.RejectTooLarge {
 		t.Error(got)
+	}
+}
+
+// TestReaderForgets holds that an exam has nothing of the one before, and that its texts outlive the frame.
+func TestReaderForgets(t *testing.T) {
+	var reader nidekrs.Reader
+	var list []string
+	for f := range nidekrs.Frames([]byte("\x01DRM\x02IDNIDEK/AR-1\x17IPS-1\x17NO7\x17DA2025.03.04.09:05\x17OR+01.00-00.25080*\x17XX\x17\x04\r" +
+		"\x01DRM\x02OR+02.00-00.25080\x17\x04\r\x01DRM\x02\x17\x04\r\x01DRM\x02OR+03.00-00.25080\x17\x04\r")) {
+		e, why := reader.Read(&f)
+		clear(f.Raw)
+		if why != nil {
+			list = append(list, why.Reason)
+			continue
+		}
+		list = append(list, fmt.Sprint(e.Device.Model, e.Patient.ID, " ", listed(e)))
+	}
+	const last = " autoref, cylinder R -0.25 autoref, axis R 80 autoref, checksum_missing"
+	want := []string{
+		"AR-1S-1 2025-03-04T09:05:00, exam_no B 7, sphere R 1 autoref*, cylinder R -0.25 autoref*, axis R 80 autoref*, checksum_missing, unknown_segment",
+		" sphere R 2" + last, "empty", " sphere R 3" + last,
+	}
+	if !slices.Equal(list, want) {
+		t.Errorf("%q, want %q", list, want)
 	}
 }

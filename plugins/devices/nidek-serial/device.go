@@ -32,6 +32,7 @@ type nidek struct {
 	mode    line.Mode // what holds on the line
 	presets *presets  // nil where there are none
 	framer  nidekrs.Framer
+	reader  nidekrs.Reader
 	rest    []byte // came, and is not cut into frames
 	asked   bool   // the instrument asks to send, and was not answered
 	gone    error  // why the line ended; what it left is read first

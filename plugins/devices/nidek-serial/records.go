@@ -82,7 +82,7 @@ func (d *nidek) record(f *nidekrs.Frame, number int64) sdk.Record {
 	if f.Kind == nidekrs.Rejected {
 		return d.reject(f, f.Reject(), number)
 	}
-	e, why := f.Exam()
+	e, why := d.reader.Read(f)
 	if why != nil {
 		return d.reject(f, *why, number)
 	}

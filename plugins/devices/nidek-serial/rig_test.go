@@ -221,7 +221,7 @@ func TestFramesAreWhole(t *testing.T) {
 			list := 0
 			for f := range nidekrs.Frames([]byte(text)) {
 				list++
-				e, why := f.Exam()
+				e, why := new(nidekrs.Reader).Read(&f)
 				if why != nil {
 					t.Fatalf("%s: %+v", profile, why)
 				}
