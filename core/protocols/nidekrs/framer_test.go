@@ -119,9 +119,9 @@ func TestResync(t *testing.T) {
 		"SOH in a segment":               {lens[:30] + lens + "0B3E", "truncated 0 30, exam 30 60"},
 		"SOH in a head":                  {lens[:2] + lens + "0B3E", "truncated 0 2, exam 2 60"},
 		"SOH after SOH":                  {"\x01" + lens + "0B3E", "truncated 0 1, exam 1 60"},
-		"SOH of the same head after ETB": {lens[:38] + lens + "0B3E", "truncated 0 38, exam 38 60"},
-		"request after ETB":              {lens[:38] + "\x01C**\x02RS\x17\x04" + lens + "0B3E", "truncated 0 38, control 38 9, exam 47 60"},
-		"refractor after ETB":            {lens[:38] + short, "truncated 0 38, refractor 38 68"},
+		"SOH of the same head after ETB": {lens[:37] + lens + "0B3E", "truncated 0 37, exam 37 60"},
+		"request after ETB":              {lens[:37] + "\x01C**\x02RS\x17\x04" + lens + "0B3E", "truncated 0 37, control 37 9, exam 46 60"},
+		"refractor after ETB":            {lens[:37] + short, "truncated 0 37, refractor 37 68"},
 		"cut refractor":                  {short[:40] + short + "\r" + short, "truncated 0 40, refractor 40 68, refractor 109 68"},
 		"end without a beginning":        {"\x17\x040B3E\r" + lens + "0B3E", "noise 0 7, exam 7 60"},
 		"seven bits, odd parity":         {odd(lens + "0B3E\r"), "parity 0 56, noise 56 5"},
@@ -136,6 +136,9 @@ func TestResync(t *testing.T) {
 					word = "unsummed"
 				}
 				got = append(got, fmt.Sprintf("%s %d %d", word, f.Offset, len(f.Raw)))
+				if _, bits, ok := strings.Cut(name, "seven bits, "); ok && word == "parity" && !strings.Contains(f.Reject().Detail, "7 data bits with "+bits) {
+					t.Errorf("it says %q", f.Reject().Detail)
+				}
 			}
 			if s := strings.Join(got, ", "); s != c.want {
 				t.Errorf("%s, want %s", s, c.want)
@@ -209,7 +212,7 @@ func FuzzFramer(f *testing.F) {
 	data := stream(f)
 	f.Add(data[:2000], 100)
 	f.Add([]byte(lens+"0B3E\r\n"+short), 57)
-	f.Add([]byte(lens[:38]+"\x01C**\x02RS\x17\x04"+odd(lens)), 40)
+	f.Add([]byte(lens[:37]+"\x01C**\x02RS\x17\x04"+odd(lens)), 40)
 	f.Fuzz(func(t *testing.T, data []byte, at int) {
 		at = max(0, min(at, len(data)))
 		before := bytes.Clone(data)

@@ -138,6 +138,12 @@ func TestInvitationIsTheAnswer(t *testing.T) {
 		r.say(request + f[1]) // it does not wait
 		r.take(2, time.Second)
 		quiet("after it has sent already")
+		r.say(request + strings.Repeat("\x01", 2*batchRecords) + f[1]) // so that the answer to the first batch comes before the exam is seen
+		for range 3 {
+			r.ack(r.read(time.Second))
+			quiet("while it sends already")
+		}
+		r.stored = r.stored[:2]
 		r.say("\x01CLM\x02RD\x17\x04\r") // another host's word
 		r.take(3, time.Second)
 		quiet("by what is no request")

@@ -94,6 +94,9 @@ func TestPresetsBesideExams(t *testing.T) {
 		if synctest.Wait(); r.said() != a+b || r.words() != "exam K-000001" {
 			t.Errorf("%s", r.words())
 		}
+		if strings.Contains(strings.ToLower(r.log.String()), ".json") || !strings.Contains(r.log.String(), "12 ASCII characters") {
+			t.Errorf("the log names a file, or not what is wrong:\n%s", r.log.String())
+		}
 		for _, name := range []string{"failed/0.json", "done/1.json", "done/2.JSON", "failed/3.json"} {
 			if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 				t.Error(err)
