@@ -133,7 +133,7 @@ func identity(raw []byte, number int64) string {
 	sum := sha256.New()
 	sum.Write(raw)
 	if number >= 0 {
-		fmt.Fprintf(sum, "\x00%d", number)
+		sum.Write(strconv.AppendInt([]byte{0}, number, 10))
 	}
 	return hex.EncodeToString(sum.Sum(nil))
 }

@@ -8,11 +8,14 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/hostd/hostd/core/sdk"
+	"github.com/hostd/hostd/core/sdk/line"
 	"github.com/hostd/hostd/core/sdk/sim"
 )
 
@@ -243,5 +246,41 @@ func TestSimulateConformance(t *testing.T) {
 	suite.Close()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSimulateOnATerminal has the unit speak on a line that is there, whose other end is the driver's.
+func TestSimulateOnATerminal(t *testing.T) {
+	p := pty(t)
+	done := make(chan error, 1)
+	go func() {
+		done <- simulate(t.Context(), []string{"--port", p.Path(), "--count", "2", "--numbered"}, nil, io.Discard)
+	}()
+	r := newRig(t, map[string]any{"port": "pty", "profile": "ark"})
+	r.d.dial = func(_ context.Context, env sdk.Env, _ line.Settings, _ line.Mode) (*line.Port, error) {
+		return line.On(env, p), nil
+	}
+	if err := r.open(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), wait)
+	go func() {
+		defer cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	for {
+		b, err := r.d.Read(ctx)
+		if err != nil {
+			break
+		}
+		r.ack(&b)
+	}
+	if r.words() != "exam K-000001, exam K-000002" {
+		t.Error(r.words())
+	}
+	if err := simulate(t.Context(), []string{"--port", p.Path() + "0"}, nil, io.Discard); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a line that is not there: %v", err)
 	}
 }
