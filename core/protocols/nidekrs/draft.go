@@ -270,13 +270,14 @@ type place struct {
 	seq    int
 }
 
-// put adds an observation. A second one of the same code and place keeps its value under the next free number, with a
-// warning: which of the two is right is not for a parser to say.
-func (d *draft) put(c code, p place, v exam.Value, sent string) {
+// put adds an observation, and gives the place of its value to be filled in. A second one of the same code and place keeps its
+// value under the next free number, with a warning: which of the two is right is not for a parser to say.
+func (d *draft) put(c code, p place, sent string) *exam.Value {
 	e := d.exam
-	if len(e.Observations) == maxObservations {
+	n := len(e.Observations)
+	if n == maxObservations {
 		d.full = true
-		return
+		return new(exam.Value)
 	}
 	bits, bit := d.seenAt(c, p)
 	if *bits&bit != 0 {
@@ -284,15 +285,15 @@ func (d *draft) put(c code, p place, v exam.Value, sent string) {
 		bits, bit = d.seenAt(c, p)
 	}
 	*bits |= bit
-	n := len(e.Observations)
 	if n == cap(e.Observations) {
 		e.Observations = slices.Grow(e.Observations, 1)
 	}
 	e.Observations = e.Observations[:n+1]
 	o := &e.Observations[n]
 	o.Code, o.Unit, o.Eye, o.Method = codes[c].name, codes[c].unit, eyes[p.eye], methods[p.method]
-	o.Value, o.Seq, o.Text, o.Flags = v, p.seq, sent, nil
+	o.Seq, o.Text, o.Flags = p.seq, sent, nil
 	d.found = d.found || c > working
+	return &o.Value
 }
 
 // seenAt is the bit of a code and place: one that is not set was not there yet, of one that is another may have set it.
@@ -320,10 +321,13 @@ func (d *draft) free(c code, p place) int {
 
 // number adds the number in a field. A field without a value adds nothing; one that is no number is broken.
 func (d *draft) number(c code, p place, field string) {
-	n, word := parse(field)
+	n, word, plain := parse(field)
 	switch word {
 	case isNumber:
-		d.put(c, p, exam.Number(n), asSent(field))
+		if plain {
+			field = ""
+		}
+		*d.put(c, p, field) = exam.Number(n)
 	case isBroken:
 		d.exam.Warn(exam.WarnBrokenSegment)
 	case isNothing:
@@ -337,7 +341,7 @@ func (d *draft) text(c code, p place, field string) {
 		if sent == t {
 			sent = ""
 		}
-		d.put(c, p, exam.Text(t), sent)
+		*d.put(c, p, sent) = exam.Text(t)
 	}
 }
 
@@ -362,7 +366,7 @@ func (d *draft) lens(p place, s string) {
 // base adds the amount of a prism whose base stands in a letter: I and U are +, O and D are -. Without a letter it keeps its
 // own sign, with a warning.
 func (d *draft) base(p place, amount string, letter byte, sent string) {
-	n, word := parse(amount)
+	n, word, _ := parse(amount)
 	if word != isNumber {
 		d.broken(word == isBroken || letter != ' ')
 		return
@@ -379,7 +383,7 @@ func (d *draft) base(p place, amount string, letter byte, sent string) {
 	if letter == 'O' || letter == 'D' {
 		n = -n
 	}
-	d.put(c, p, exam.Number(n), sent)
+	*d.put(c, p, sent) = exam.Number(n)
 }
 
 // What a field holds.
@@ -392,40 +396,46 @@ const (
 )
 
 // parse reads a number: a sign or none, blanks before and behind the sign and at the end, digits with a point or none. A
-// field of blanks, dashes, points and question marks has no value.
-func parse(s string) (n float64, w word) {
-	i, whole, places, digits, point, minus := 0, uint64(0), 0, 0, false, false
+// field of blanks, dashes, points and question marks has no value. Plain says that the number's own text is the field.
+func parse(s string) (n float64, w word, plain bool) {
+	size := len(s)
 	for len(s) > 0 && s[len(s)-1] == ' ' {
 		s = s[:len(s)-1]
 	}
+	i := 0
 	for i < len(s) && s[i] == ' ' {
 		i++
 	}
-	if i < len(s) && (s[i] == '+' || s[i] == '-') {
-		minus = s[i] == '-'
+	minus := i < len(s) && s[i] == '-'
+	if minus || i < len(s) && s[i] == '+' {
 		for i++; i < len(s) && s[i] == ' '; i++ {
 		}
 	}
+	whole, first, point := uint64(0), i, -1
 	for ; i < len(s); i++ {
-		switch c := s[i]; {
-		case c-'0' <= 9:
-			whole = whole*10 + uint64(c-'0')
-			if digits++; point {
-				places++
-			}
-		case c == '.' && !point:
-			point = true
+		switch c := s[i] - '0'; {
+		case c <= 9:
+			whole = whole*10 + uint64(c)
+		case s[i] == '.' && point < 0:
+			point = i
 		default:
-			return 0, unread(s)
-		}
-		if digits > exam.MaxDigits {
-			return 0, isBroken
+			return 0, unread(s), false
 		}
 	}
-	if digits == 0 {
-		return 0, unread(s)
+	digits, places := i-first, 0
+	if point >= 0 {
+		digits--
+		places = i - point - 1
 	}
-	return value(whole, places, minus), isNumber
+	switch {
+	case digits == 0:
+		return 0, unread(s), false
+	case digits > exam.MaxDigits:
+		return 0, isBroken, false
+	}
+	plain = len(s) == size && (first == 0 || minus && first == 1 && whole > 0) && point != first &&
+		(s[first] != '0' || point == first+1 || digits == 1) && (point < 0 || s[i-1] != '0' && places > 0)
+	return value(whole, places, minus), isNumber, plain
 }
 
 // value is exact as strconv.ParseFloat is: both numbers of the division are.
@@ -448,18 +458,4 @@ func unread(s string) word {
 		return isNothing
 	}
 	return isBroken
-}
-
-// asSent is the field where a reader could not tell it from its number, else empty.
-func asSent(s string) string {
-	t := s
-	if len(t) > 1 && t[0] == '-' {
-		t = t[1:]
-	}
-	last, point := t[len(t)-1], strings.IndexByte(t, '.') >= 0
-	switch {
-	case t[0] < '0' || t[0] > '9', t[0] == '0' && len(t) > 1 && t[1] != '.', last == ' ', last == '.', point && last == '0', s != t && t == "0":
-		return s
-	}
-	return ""
 }

@@ -1,6 +1,7 @@
 package nidekrs
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 
@@ -41,7 +42,8 @@ const maxBlocks = 16
 // two frames at the beginning of a stream.
 type Framer struct {
 	buf    []byte // what has begun, behind the done bytes
-	done   int    // of the frame that was given last
+	out    Frame  // that has ended last
+	done   int    // its bytes
 	after  int    // bytes behind those that were dropped at once
 	start  int64  // offset in the stream of the first byte behind them
 	state  state
@@ -69,9 +71,9 @@ func (f *Framer) Waiting() Wait {
 func (f *Framer) Next(b []byte) (fr Frame, n int, ok bool) {
 	f.drop()
 	for n < len(b) {
-		took, fr, ok := f.step(b[n:])
+		took, ok := f.step(b[n:])
 		if n += took; ok {
-			return fr, n, true
+			return f.out, n, true
 		}
 	}
 	return Frame{}, n, false
@@ -84,12 +86,13 @@ func (f *Framer) Silence() (Frame, bool) {
 	case between:
 		return Frame{}, false
 	case noise:
-		return f.noise(), true
+		f.noise()
 	case tail, mistaken:
-		return f.finish(), true
+		f.finish()
 	case first, head, body, ended, refract, control:
+		f.truncated(len(f.buf))
 	}
-	return f.truncated(len(f.buf)), true
+	return f.out, true
 }
 
 // drop forgets the frame that was given last.
@@ -102,22 +105,22 @@ func (f *Framer) drop() {
 }
 
 // step takes at least one byte, or gives a frame.
-func (f *Framer) step(b []byte) (n int, fr Frame, ok bool) {
+func (f *Framer) step(b []byte) (n int, over bool) {
 	c := b[0]
 	switch f.state {
 	case between:
-		return f.begin(c), Frame{}, false
+		return f.begin(c), false
 	case tail, mistaken:
-		if n, ok = f.tail(c); ok {
-			fr = f.finish()
+		if n, over = f.tail(c); over {
+			f.finish()
 		}
 		if n > 0 && (c == cr || c == lf) {
 			f.behind = c
 		}
-		return n, fr, ok
+		return n, over
 	case noise:
 		if c == soh {
-			return 0, f.noise(), true
+			return 0, f.noise()
 		}
 	case first:
 		if c != soh {
@@ -127,12 +130,12 @@ func (f *Framer) step(b []byte) (n int, fr Frame, ok bool) {
 		if c == soh {
 			f.block, f.before, f.state = len(f.buf), f.sum, first
 			f.add(c)
-			return 1, Frame{}, false
+			return 1, false
 		}
 	case head, body, refract, control:
 	}
 	if c == soh { // anywhere else it begins a new frame
-		return 0, f.truncated(len(f.buf)), true
+		return 0, f.truncated(len(f.buf))
 	}
 	return f.run(b)
 }
@@ -161,7 +164,7 @@ func (f *Framer) add(c byte) {
 }
 
 // kind takes the first byte of a head, which says whose frame it is. In a frame of several blocks no other begins.
-func (f *Framer) kind(c byte) (int, Frame, bool) {
+func (f *Framer) kind(c byte) (n int, over bool) {
 	next := head
 	switch {
 	case c == 'N':
@@ -170,81 +173,99 @@ func (f *Framer) kind(c byte) (int, Frame, bool) {
 		next = control
 	case c == eot || c == etb || c == stx:
 		f.state = head // an empty one
-		return 0, Frame{}, false
+		return 0, false
 	}
 	if next != head && f.block > 0 {
-		return 0, f.restart(first), true
+		return 0, f.restart(first)
 	}
 	f.state = next
 	f.add(c)
-	return 1, Frame{}, false
+	return 1, false
 }
 
 // restart gives what stands before the newest block, with which a new frame begins.
-func (f *Framer) restart(s state) Frame {
-	fr := f.truncated(f.block)
+func (f *Framer) restart(s state) bool {
+	f.truncated(f.block)
 	f.state, f.sum, f.before, f.block, f.count, f.digits = s, f.sum-f.before, 0, 0, 0, 0
-	return fr
+	return true
 }
 
 // run takes the bytes up to one that means something where it is.
-func (f *Framer) run(b []byte) (n int, fr Frame, ok bool) {
+func (f *Framer) run(b []byte) (n int, over bool) {
 	room := MaxFrame - len(f.buf)
 	switch {
 	case room <= 0 && f.state == noise:
-		return 0, f.noise(), true
+		return 0, f.noise()
 	case room <= 0:
-		return 0, f.rejected(len(f.buf), exam.RejectTooLarge, "frame is longer than any instrument's"), true
+		return 0, f.rejected(len(f.buf), exam.RejectTooLarge, "frame is longer than any instrument's")
 	}
 	b = b[:min(len(b), room)]
-	sum := f.sum
-	for n < len(b) {
-		c := b[n]
-		if c < ' ' && c != cr && c != lf {
-			if c == soh || c == etb || c == eot || c == stx && f.state == head {
-				break
-			}
+	switch c := b[0]; {
+	case f.state != ended:
+	case c == cr || c == lf:
+		f.buf = append(f.buf, c)
+		return 1, false
+	case c != etb && c != eot:
+		f.state = body
+	}
+	end := len(b)
+	if f.state == head {
+		if at := bytes.IndexByte(b, stx); at >= 0 {
+			end = at
 		}
-		if c != cr && c != lf {
-			sum += uint16(c)
-			if f.state == ended {
-				f.state = body
-			}
+	}
+	sum := f.sum
+	for n < end {
+		c := b[n]
+		if w := weights[c]; w != 0 {
+			sum += uint16(w)
+		} else if c == soh || c == etb || c == eot {
+			break
 		}
 		n++
 	}
 	f.sum = sum
 	f.buf = append(f.buf, b[:n]...)
 	if n == len(b) || b[n] == soh {
-		return n, Frame{}, false
+		return n, false
 	}
-	fr, ok = f.mark(b[n])
-	return n + 1, fr, ok
+	return n + 1, f.mark(b[n])
 }
 
+// weights are the bytes in the checksum; those that may mean something have none here.
+var weights = func() (w [256]byte) {
+	for c := range w {
+		w[c] = byte(c)
+	}
+	for _, c := range []byte{soh, eot, etb, cr, lf} {
+		w[c] = 0
+	}
+	return w
+}()
+
 // mark takes an ETB or EOT, or the STX behind a head.
-func (f *Framer) mark(c byte) (fr Frame, ok bool) {
+func (f *Framer) mark(c byte) (end bool) {
 	f.add(c)
 	switch {
 	case f.state == noise:
 	case c == stx:
 		f.state = body
 		h := f.newest()
-		if ok = f.recurs(h); ok {
-			fr = f.restart(body)
+		if end = f.recurs(h); end {
+			f.restart(body)
 		}
 		f.heads[f.count] = h
 		f.count++
 	case c == eot && f.state == refract:
-		return f.whole(Refractor), true
+		return f.whole(Refractor)
 	case c == eot && f.state == control:
-		return f.whole(Control), true
+		return f.whole(Control)
 	case c == eot:
 		f.state, f.digits = tail, 0
 	case f.state != refract && f.state != control:
 		f.state = ended
 	}
-	return fr, ok
+	return end
 }
 
 // newest is the head of the newest block, of which the STX has just come.
@@ -300,7 +321,7 @@ func (f *Framer) sent() (sum uint16) {
 }
 
 // finish gives the frame that has ended.
-func (f *Framer) finish() Frame {
+func (f *Framer) finish() bool {
 	switch {
 	case f.state == mistaken:
 		return f.rejected(len(f.buf), exam.RejectChecksum, fmt.Sprintf("checksum sent %04X, computed %04X", f.sent(), f.sum))
@@ -309,50 +330,46 @@ func (f *Framer) finish() Frame {
 	case f.digits < 4:
 		return f.rejected(len(f.buf), exam.RejectTruncated, "frame ends in its checksum")
 	}
-	fr := f.give(len(f.buf), Exam)
-	fr.Summed = true
-	return fr
+	f.give(len(f.buf), Exam)
+	f.out.Summed = true
+	return true
 }
 
 // whole gives a frame without a checksum; a preset is one for the refractor.
-func (f *Framer) whole(k Kind) Frame {
+func (f *Framer) whole(k Kind) bool {
 	if detail, yes := spoilt(f.buf); yes {
-		return f.give(len(f.buf), Rejected).because(exam.RejectParity, detail)
+		return f.rejected(len(f.buf), exam.RejectParity, detail)
 	}
-	for _, h := range f.heads[:f.count] {
-		if k == Exam && string(h[:]) == "DRL" {
-			k = Control
-		}
+	if k == Exam && slices.Contains(f.heads[:f.count], [3]byte{'D', 'R', 'L'}) {
+		k = Control
 	}
 	return f.give(len(f.buf), k)
 }
 
-func (f *Framer) noise() Frame {
+func (f *Framer) noise() bool {
 	return f.rejected(len(f.buf), exam.RejectNoise, "bytes outside of a frame")
 }
 
-func (f *Framer) truncated(n int) Frame {
+func (f *Framer) truncated(n int) bool {
 	return f.rejected(n, exam.RejectTruncated, "frame has no end")
 }
 
 // rejected gives the first n bytes as evidence; where they look so, the settings of the line are to blame.
-func (f *Framer) rejected(n int, reason, detail string) Frame {
+func (f *Framer) rejected(n int, reason, detail string) bool {
 	if because, yes := spoilt(f.buf[:n]); yes {
 		reason, detail = exam.RejectParity, because
 	}
-	return f.give(n, Rejected).because(reason, detail)
+	f.give(n, Rejected)
+	f.out.reason, f.out.detail = reason, detail
+	return true
 }
 
-func (f Frame) because(reason, detail string) Frame {
-	f.reason, f.detail = reason, detail
-	return f
-}
-
-// give hands out the first n bytes, and is between two frames.
-func (f *Framer) give(n int, k Kind) Frame {
+// give makes the first n bytes the frame that has ended, and is between two frames.
+func (f *Framer) give(n int, k Kind) bool {
 	if f.behind = 0; f.state != noise {
 		f.behind = soh
 	}
 	f.state, f.done = between, n
-	return Frame{Kind: k, Raw: f.buf[:n], Offset: f.start}
+	f.out = Frame{Kind: k, Raw: f.buf[:n], Offset: f.start}
+	return true
 }

@@ -339,7 +339,7 @@ func (b *section) cells(s string) (cells, average string, p place, ok bool) {
 	if at := strings.LastIndex(cells, "AV"); at >= 0 {
 		cells, average = cells[:at], cells[at+2:]
 	}
-	count, word := parse(s[2:4])
+	count, word, _ := parse(s[2:4])
 	shots := 0
 	for range strings.FieldsSeq(cells) {
 		shots++
@@ -361,7 +361,7 @@ func (b *section) spectacles(s string) bool {
 		return true
 	case s[:2] == "IE" || s[:2] == "DE":
 		b.shots[both]++
-		b.put(failure, place{both, lensmeter, b.shots[both]}, exam.Text(strings.TrimRight(s, " ")), "")
+		*b.put(failure, place{both, lensmeter, b.shots[both]}, "") = exam.Text(strings.TrimRight(s, " "))
 		return true
 	}
 	at, ok := side(s[1])

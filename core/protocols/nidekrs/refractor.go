@@ -63,7 +63,7 @@ func (d *draft) dated(s string) {
 		})
 	}
 	if number := strings.Trim(s[10:], " _"); number != "" {
-		d.put(systemNo, place{both, noMethod, 0}, exam.Text(number), "")
+		*d.put(systemNo, place{both, noMethod, 0}, "") = exam.Text(number)
 	}
 }
 
@@ -236,7 +236,7 @@ func (s *lines) acuity(c code, p place, field string) {
 	if v.String() == field {
 		sent = ""
 	}
-	s.put(c, p, v, sent)
+	*s.put(c, p, sent) = v
 }
 
 // prism adds one of a lens's two prisms: a letter for its base, or a blank, and five characters.
@@ -244,7 +244,7 @@ func (s *lines) prism(p place, f string) {
 	if strings.Trim(f, " ") == "" {
 		return
 	}
-	if n, word := parse(f[1:]); word == isNumber && n == 0 && f[0] == ' ' {
+	if n, word, _ := parse(f[1:]); word == isNumber && n == 0 && f[0] == ' ' {
 		return // no prism has no base
 	}
 	s.base(p, f[1:], f[0], f)
@@ -315,5 +315,5 @@ func (s *lines) testTime(p place, f string) {
 	if s.broken(n < 0 || n%100 > 59) {
 		return
 	}
-	s.put(testTime, p, exam.Number(float64(n/100*60+n%100)), f)
+	*s.put(testTime, p, f) = exam.Number(float64(n/100*60 + n%100))
 }

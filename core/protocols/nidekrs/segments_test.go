@@ -2,7 +2,9 @@ package nidekrs_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -170,5 +172,40 @@ func TestReaderForgets(t *testing.T) {
 	}
 	if !slices.Equal(list, want) {
 		t.Errorf("%q, want %q", list, want)
+	}
+}
+
+// TestNumbers compares random fields with what strconv reads: the value is the same, and the text is kept where it differs from
+// the value's own.
+func TestNumbers(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	numbers, others := 0, 0
+	for range 20_000 {
+		field := make([]byte, 1+r.IntN(6))
+		for i := range field {
+			field[i] = "+- 00125."[r.IntN(9)]
+		}
+		res, _ := decode([]byte("\x01DRM\x02PD63\x17VD" + string(field) + "\x17\x04\r"))
+		e := res.Exams[0]
+		text := strings.TrimSpace(string(field))
+		if sign := strings.IndexAny(text, "+-"); sign == 0 {
+			text = text[:1] + strings.TrimLeft(text[1:], " ")
+		}
+		want, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			others++
+			if broken := strings.Trim(text, "-. ") != ""; len(e.Observations) != 1 || broken != slices.Contains(e.Warnings, exam.WarnBrokenSegment) {
+				t.Fatalf("%q: %s", field, listed(e))
+			}
+			continue
+		}
+		numbers++
+		o := e.Observations[1]
+		if o.Value != exam.Number(want) || (o.Text == "") != (o.Value.String() == string(field)) || o.Text != "" && o.Text != string(field) {
+			t.Fatalf("%q: %v, kept %q, want %v", field, o.Value, o.Text, want)
+		}
+	}
+	if numbers < 5000 || others < 5000 {
+		t.Errorf("%d numbers, %d others", numbers, others)
 	}
 }

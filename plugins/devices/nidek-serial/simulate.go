@@ -29,7 +29,7 @@ const (
 const (
 	patience    = 3 * time.Second // how long it waits to be invited before it asks again
 	splitPause  = 5 * time.Millisecond
-	silenceTime = 2 * time.Second
+	silenceTime = time.Second
 	farewell    = time.Second // behind the last exam that nobody answers: a terminal that is closed drops what was not read
 )
 
