@@ -220,7 +220,7 @@ func TestNothingIsLostBetweenReadAndAck(t *testing.T) {
 		if err != nil || len(left) > 0 {
 			t.Errorf("an exam stays on the disk: %v, %v", left, err)
 		}
-		if err := os.WriteFile(filepath.Join(r.state, "unacknowledged.json"), []byte(`{"from":`), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(r.state, "unacknowledged.json"), []byte(`[{"ID":"1"},`), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		r.d = &nidek{}

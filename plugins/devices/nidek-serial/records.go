@@ -148,18 +148,13 @@ func takenAt(text string) time.Time {
 	return time.Time{}
 }
 
-// note is what of a batch outlives the process: the host was killed, or stops, while the batch is not acknowledged, and the
-// instrument does not send it again. It is not synced: a power cut would also take what comes over the line just then.
-type note struct {
-	From    string       `json:"from"` // position before the batch
-	Records []sdk.Record `json:"records"`
-}
-
+// place is the note of the batch that is not acknowledged. It outlives the process: the host was killed, or stops, and the
+// instrument does not send the batch again. It is not synced: a power cut would also take what comes over the line just then.
 func (d *nidek) place() string { return filepath.Join(d.env.StateDir, "unacknowledged.json") }
 
 // keep notes the batch. Where it cannot be, the batch is as safe as without it.
 func (d *nidek) keep() {
-	text, err := json.Marshal(note{From: string(d.stored.position()), Records: d.batch.Records})
+	text, err := json.Marshal(d.batch.Records)
 	if err == nil {
 		err = os.WriteFile(d.place(), text, 0o600)
 	}
@@ -176,7 +171,7 @@ func (d *nidek) forget() error {
 	return nil
 }
 
-// left is the batch that an earlier process noted, unless it was stored, or half written when the power was cut.
+// left is the batch that an earlier process noted, unless it was stored, or the note half written when the power was cut.
 func (d *nidek) left() (*batch, error) {
 	text, err := os.ReadFile(d.place())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -185,16 +180,16 @@ func (d *nidek) left() (*batch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read what was not acknowledged: %w", err)
 	}
-	var n note
-	if err := json.Unmarshal(text, &n); err != nil {
+	b := d.begin()
+	if err := json.Unmarshal(text, &b.Records); err != nil || len(b.Records) == 0 {
 		d.env.Log.Warn("what was not acknowledged was not written to its end", "err", err)
-	}
-	if n.From != string(d.stored.position()) || len(n.Records) == 0 {
 		return nil, d.forget()
 	}
-	b := d.begin()
-	b.Records = n.Records
-	b.end = mark{count: b.end.count + int64(len(n.Records)), last: n.Records[len(n.Records)-1].ID}
+	last := b.Records[len(b.Records)-1].ID
+	if last == d.stored.last {
+		return nil, d.forget()
+	}
+	b.end = mark{count: b.end.count + int64(len(b.Records)), last: last}
 	b.Next = b.end.position()
 	return b, nil
 }
