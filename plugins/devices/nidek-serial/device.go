@@ -86,9 +86,9 @@ func (d *nidek) check() (profile, error) {
 	case !p.refractor && d.PresetDir != "":
 		return p, errors.New("preset_dir is for refractors: rt-type1, rt-type2")
 	case d.PresetDir != "":
-		d.presets, err = newPresets(d)
+		d.presets = newPresets(d)
 	}
-	return p, err
+	return p, nil
 }
 
 // Close has nothing to let go of: the port closes with the session.

@@ -305,7 +305,6 @@ func TestSettings(t *testing.T) {
 		"port":         {"profile": "ark"},
 		"not invited":  {"port": "x", "profile": "rt-type1", "mode": "handshake"},
 		"for refracto": {"port": "x", "profile": "ark", "preset_dir": "x"},
-		"preset_dir":   {"port": "x", "profile": "rt-type1", "preset_dir": filepath.Join("device_test.go", "x")},
 	} {
 		r := newRig(t, settings)
 		if err := r.open(); err == nil || !strings.Contains(err.Error(), want) {

@@ -35,19 +35,15 @@ type presets struct {
 	to    string // where it goes: done or failed; empty while it is to be sent
 	frame []byte
 	asked time.Time // when the refractor was asked
+	fault string    // of the folder, as it was logged
 }
 
-func newPresets(d *nidek) (*presets, error) {
+func newPresets(d *nidek) *presets {
 	p := &presets{dir: d.PresetDir, mode: d.PresetMode, log: d.env.Log}
 	if d.PresetForm == "rt-3100" {
 		p.form = nidekrs.RT3100
 	}
-	for _, sub := range []string{"done", "failed"} {
-		if err := os.MkdirAll(filepath.Join(p.dir, sub), 0o700); err != nil {
-			return nil, fmt.Errorf("preset_dir: %w", err)
-		}
-	}
-	return p, nil
+	return p
 }
 
 // look does what is due while the line is quiet. An error is the end of the line.
@@ -89,9 +85,7 @@ func (p *presets) send(port io.Writer) error {
 // next finds the first exam of the folder that can be sent.
 func (p *presets) next() bool {
 	list, err := os.ReadDir(p.dir)
-	if err != nil {
-		p.log.Warn("folder of presets cannot be read", "err", cause(err))
-	}
+	p.note("preset_dir cannot be read", err)
 	for _, f := range list {
 		if !f.Type().IsRegular() || !strings.HasSuffix(strings.ToLower(f.Name()), ".json") {
 			continue
@@ -136,12 +130,28 @@ func (p *presets) read(name string) ([]byte, error) {
 // move puts the file away, and says whether it could. While it cannot, nothing is sent: it would be this one again.
 func (p *presets) move(sub string) bool {
 	p.to = sub
-	if err := os.Rename(filepath.Join(p.dir, p.name), filepath.Join(p.dir, sub, p.name)); err != nil {
-		p.log.Warn("preset cannot be moved, and no other is sent until it is", "to", sub, "err", cause(err))
+	err := os.MkdirAll(filepath.Join(p.dir, sub), 0o700)
+	if err == nil {
+		err = os.Rename(filepath.Join(p.dir, p.name), filepath.Join(p.dir, sub, p.name))
+	}
+	p.note("a preset cannot be moved to "+sub+", and no other is sent until it is", err)
+	if err != nil {
 		return false
 	}
 	p.name, p.to, p.frame, p.asked = "", "", nil, time.Time{}
 	return true
+}
+
+// note logs what is wrong with the folder, once; exams are read all the same.
+func (p *presets) note(what string, err error) {
+	fault := ""
+	if err != nil {
+		fault = what
+	}
+	if fault != p.fault && err != nil {
+		p.log.Warn(what, "err", cause(err))
+	}
+	p.fault = fault
 }
 
 // cause is an error without the name of a file, which may be a patient's.

@@ -104,3 +104,37 @@ func TestPresetsBesideExams(t *testing.T) {
 		}
 	})
 }
+
+// TestPresetsFromAFolderThatIsGone reads exams all the same, says so once, and goes on when it is back.
+func TestPresetsFromAFolderThatIsGone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "share")
+	inBubble(t, map[string]any{"profile": "rt-type1", "preset_dir": dir, "preset_mode": "direct"}, func(t *testing.T, r *rig) {
+		r.take(1, 5*time.Second)
+		r.say(frames("rt-type1", 1)[0])
+		r.take(1, time.Second)
+		if err := os.MkdirAll(filepath.Join(dir, "done"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		a := prescription(t, dir, "a.json", "S-000001")
+		r.take(2, 5*time.Second)
+		if synctest.Wait(); r.said() != a || r.words() != "exam K-000001" || strings.Count(r.log.String(), "preset_dir cannot be read") != 1 {
+			t.Errorf("%s\n%s", r.words(), r.log.String())
+		}
+		if err := os.WriteFile(filepath.Join(dir, "failed"), nil, 0o600); err != nil { // so that there can be no such folder
+			t.Fatal(err)
+		}
+		prescription(t, dir, "b.json", "S-is-much-too-long")
+		c := prescription(t, dir, "c.json", "S-000003")
+		r.take(2, 5*time.Second)
+		if synctest.Wait(); r.said() != "" || strings.Count(r.log.String(), "cannot be moved to failed") != 1 {
+			t.Errorf("one is sent behind one that cannot be moved, or the log says it again:\n%s", r.log.String())
+		}
+		if err := os.Remove(filepath.Join(dir, "failed")); err != nil {
+			t.Fatal(err)
+		}
+		r.take(2, 5*time.Second)
+		if synctest.Wait(); r.said() != c {
+			t.Error("nothing is sent when it can be moved again")
+		}
+	})
+}

@@ -189,7 +189,7 @@ func TestSilentInstrument(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i.patience = 50 * time.Millisecond
+	i.patience = time.Second
 	i.open = func(context.Context) (sim.Conn, error) { return instrument, nil }
 	i.more = func(ctx context.Context, n int) (bool, error) { return n < 1, nil }
 	var out bytes.Buffer
