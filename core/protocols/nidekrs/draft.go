@@ -50,8 +50,9 @@ func (r *Reader) Read(f *Frame) (*exam.Exam, *exam.Reject) {
 // draft is an exam in the making.
 type draft struct {
 	exam  *exam.Exam
-	found bool // an observation that is a finding; numbers and distances are none
-	full  bool // more than maxObservations
+	found bool       // an observation that is a finding; numbers and distances are none
+	full  bool       // more than maxObservations
+	spare exam.Value // of those
 	seen  [64]uint64
 }
 
@@ -277,7 +278,7 @@ func (d *draft) put(c code, p place, sent string) *exam.Value {
 	n := len(e.Observations)
 	if n == maxObservations {
 		d.full = true
-		return new(exam.Value)
+		return &d.spare
 	}
 	bits, bit := d.seenAt(c, p)
 	if *bits&bit != 0 {

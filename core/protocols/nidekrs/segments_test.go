@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hostd/hostd/core/protocols/examtest"
 	"github.com/hostd/hostd/core/protocols/nidekrs"
 	"github.com/hostd/hostd/core/sdk/exam"
 )
@@ -144,10 +145,19 @@ func TestTextAsSent(t *testing.T) {
 	}
 }
 
-// TestTooMany refuses an exam of more findings than a unit can have.
+// TestTooMany refuses an exam of more findings than a unit can have, within the memory that any input may take.
 func TestTooMany(t *testing.T) {
-	if got := read(t, "\x01DNT\x02 R99"+strings.Repeat(" 1/1", 3000)+"\x17\x04"); got != exam.RejectTooLarge {
-		t.Error(got)
+	for _, segment := range []string{" 1/1", "\x17 R01 1/1", "\x17NO1", "\x17NO1\x17NO2", "\x17 R01 ERR\x17??"} {
+		frame := "\x01DNT\x02 R99"
+		frame += strings.Repeat(segment, (nidekrs.MaxFrame-20)/len(segment)) + "\x17\x04"
+		frame += fmt.Sprintf("%04X", nidekrs.Sum([]byte(frame)))
+		examtest.Bounded(t, []byte(frame), func() exam.Result {
+			r, _ := decode([]byte(frame))
+			if len(r.Rejects) != 1 || r.Rejects[0].Reason != exam.RejectTooLarge && r.Rejects[0].Reason != exam.RejectEmpty {
+				t.Fatalf("%q: %+v", segment, r.Rejects)
+			}
+			return r
+		})
 	}
 }
 
