@@ -166,14 +166,14 @@ func (f *Framer) again(rest []byte) int {
 	if begin == 0 || len(rest) < begin {
 		return 0
 	}
-	find := bytes.LastIndex
-	if len(f.p.end) == 0 {
-		find = bytes.Index
+	at := bytes.Index(rest[begin:], f.p.start)
+	switch {
+	case at < 0:
+		return 0
+	case len(f.p.end) > 0:
+		at = bytes.LastIndex(rest[begin:], f.p.start)
 	}
-	if at := find(rest[begin:], f.p.start); at >= 0 {
-		return begin + at
-	}
-	return 0
+	return begin + at
 }
 
 // findLost drops what belongs to a frame that was too large. It is true when that is over.
