@@ -142,7 +142,7 @@ func (f *Framer) frame(rest []byte) (Piece, bool) {
 		return Piece{}, false
 	}
 	if size >= 0 && size <= MaxFrame {
-		if at := f.again(rest[:size]); at > 0 {
+		if at := f.again(rest[:size-f.p.Checksum.behind()]); at > 0 { // a bare checksum may look like a mark
 			return f.take(at, f.whole()), true
 		}
 		f.inside = false

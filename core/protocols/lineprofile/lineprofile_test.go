@@ -193,6 +193,7 @@ func TestPieces(t *testing.T) {
 		{"sum is no sum", sum, "\x0212\x03zz", "checksum@0+6"},
 		{"sum is missing", sum, "\x0212\x036", "truncated@0+5"},
 		{"lrc", lrc, "\x0212\x03\x03\x0214\x03\x05", "v12 v14"}, // 31^32 is 03, as the end mark is
+		{"lrc that looks like the start", lrc, "\x0213\x03\x02\x0214\x03\x05", "v13 v14"},
 		{"wrong lrc", lrc, "\x0214\x03\x06", "checksum@0+5"},
 		{"before the end", before, "\x021405\x03", "v14"},
 		{"no room before the end", before, "\x021\x03", "checksum@0+3"},
