@@ -86,6 +86,8 @@ var table = []line{
 	{pkg: "core/internal/admin", may: stage("core/internal/durable"), inTests: core, owns: []string{netHTTP, prometheus}},
 
 	// A protocol rests on the dialect below it: joia and nidek on xmlexam, that on textenc.
+	// yaml: a profile of a serial instrument is YAML of its own, whose faults name lines; config's loader is the host's.
+	{pkg: "core/protocols/lineprofile", may: []string{"core/sdk", "core/sdk/exam", "core/protocols/*"}, owns: []string{"go.yaml.in/yaml"}},
 	{pkg: "core/protocols/*", may: []string{"core/sdk", "core/sdk/exam", "core/protocols/*"}, owns: []string{"golang.org/x/text"}},
 
 	{pkg: "core/host", may: []string{"core/sdk", "core/sdk/exam", "core/sdk/capture", "core/sdk/sim", "config", "core/internal/*"}},
