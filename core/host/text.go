@@ -33,9 +33,13 @@ func statusText(s *admin.Status) string {
 		}
 		row(t, d.Name, d.Plugin, string(d.State), fmt.Sprint(d.Records), last, d.Error)
 	}
-	row(t, "\nSINK", "PLUGIN", "STATE", "DELIVERED", "WAITING", "DEAD", "ERROR")
+	row(t, "\nSINK", "PLUGIN", "STATE", "DELIVERED", "WAITING", "HELD", "DEAD", "ERROR")
 	for _, k := range s.Sinks {
-		row(t, k.Name, k.Plugin, string(k.State), fmt.Sprint(k.Delivered), fmt.Sprint(k.Backlog), fmt.Sprint(k.Dead), k.Error)
+		held := fmt.Sprint(k.Held)
+		if k.HeldSince != nil {
+			held += " since " + k.HeldSince.Local().Format(time.DateTime)
+		}
+		row(t, k.Name, k.Plugin, string(k.State), fmt.Sprint(k.Delivered), fmt.Sprint(k.Backlog), held, fmt.Sprint(k.Dead), k.Error)
 	}
 	_ = t.Flush() // a strings.Builder does not fail
 	p := s.Pool
