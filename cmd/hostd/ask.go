@@ -46,10 +46,10 @@ func (c *cli) statusCommand() *cobra.Command {
 }
 
 func (c *cli) examsCommand() *cobra.Command {
-	limit := 20
+	limit, unassigned := 20, false
 	cmd := &cobra.Command{
 		Use:   "exams -c FILE",
-		Short: "the newest exams in the database",
+		Short: "the newest exams in the database; --unassigned: those that wait for a patient",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := c.load()
@@ -59,7 +59,11 @@ func (c *cli) examsCommand() *cobra.Command {
 			if limit < 1 {
 				return usage{errors.New("--limit must be 1 at least")}
 			}
-			list, err := host.Exams(cmd.Context(), cfg, limit)
+			find := host.Exams
+			if unassigned {
+				find = host.Unassigned
+			}
+			list, err := find(cmd.Context(), cfg, limit)
 			if err != nil {
 				return err
 			}
@@ -77,6 +81,7 @@ func (c *cli) examsCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVarP(&limit, "limit", "n", limit, "how many at most")
+	cmd.Flags().BoolVar(&unassigned, "unassigned", false, "only those that name no patient, of the database and of the spool: hostd assign names him")
 	return cmd
 }
 

@@ -27,6 +27,7 @@ const (
 	opReset   = "devices.reset"
 	opRename  = "devices.rename"
 	opForget  = "spool.forget"
+	opAssign  = "assign"
 	opReload  = "reload"
 	opTake    = "plugins.take"
 	opBack    = "plugins.back"
@@ -83,6 +84,8 @@ func (h *Host) operate(ctx context.Context, name string, args []byte) (any, erro
 		return do(args, func(a DeadArgs) (Count, error) { return h.requeue(ctx, a) })
 	case opDrop:
 		return do(args, func(a DeadArgs) (Count, error) { return h.drop(a) })
+	case opAssign:
+		return do(args, func(a AssignArgs) (Assigned, error) { return h.assign(ctx, a) })
 	case opNote:
 		return do(args, func(a NoteArgs) (Count, error) { return Count{}, h.audit.note(a.By, a.What, a.Args) })
 	case opReload:
