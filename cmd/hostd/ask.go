@@ -64,25 +64,29 @@ func (c *cli) examsCommand() *cobra.Command {
 				find = host.Unassigned
 			}
 			list, err := find(cmd.Context(), cfg, limit)
-			if err != nil {
+			if err != nil && len(list) == 0 {
 				return err
 			}
-			if c.json {
-				return c.printJSON(list)
-			}
-			t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(t, "TAKEN\tDEVICE\tINSTRUMENT\tPATIENT\tFINDINGS\tRECORD")
-			for i := range list {
-				e := &list[i]
-				fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\n", word(e.TakenAt), e.Device, word(strings.TrimSpace(e.Make+" "+e.Model)),
-					word(e.PatientID), e.Observations, e.RecordID)
-			}
-			return t.Flush()
+			return errors.Join(c.printExams(list), err)
 		},
 	}
 	cmd.Flags().IntVarP(&limit, "limit", "n", limit, "how many at most")
 	cmd.Flags().BoolVar(&unassigned, "unassigned", false, "only those that name no patient, of the database and of the spool: hostd assign names him")
 	return cmd
+}
+
+func (c *cli) printExams(list []host.Exam) error {
+	if c.json {
+		return c.printJSON(list)
+	}
+	t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "TAKEN\tDEVICE\tINSTRUMENT\tPATIENT\tFINDINGS\tRECORD")
+	for i := range list {
+		e := &list[i]
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\n", word(e.TakenAt), e.Device, word(strings.TrimSpace(e.Make+" "+e.Model)),
+			word(e.PatientID), e.Observations, e.RecordID)
+	}
+	return t.Flush()
 }
 
 // word is the text, or a dash where there is none.

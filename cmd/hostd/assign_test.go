@@ -108,6 +108,8 @@ func (c *clinic) refuses(want int, says string, args ...string) {
 func TestAssigning(t *testing.T) {
 	t.Parallel()
 	c := newClinic(t, fmt.Sprintf(assignConfig, "1h", "", "hold"))
+	c.refuses(3, "admin.token", "assign", "share/x", "--patient", "PAT-FIRST")
+	c.refuses(3, "spool", "exams", "--unassigned")
 	c.start()
 	c.nobody("in", "-2.00")
 	c.nobody("in", "-3.00")

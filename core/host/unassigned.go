@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -15,14 +16,13 @@ import (
 )
 
 // Unassigned lists the newest exams that name no patient, at most limit, newest first: those of the spool, of what is held back,
-// and of the database. Without a database, or with one that cannot be read, they are those of the spool alone. It works beside a
-// running host.
+// and of the database where there is one. With an error of the database the list is of the rest. It works beside a running host.
 func Unassigned(ctx context.Context, c *config.Config, limit int) ([]Exam, error) {
 	i, err := inspect(c)
 	if err != nil {
 		return nil, err
 	}
-	u := unassigned{seen: map[examName]bool{}}
+	u := unassigned{seen: map[examName]bool{}, list: []Exam{}}
 	for found, err := range i.Find(ctx, spool.Lookup{Kind: exam.Kind}) {
 		if err != nil {
 			return nil, err
@@ -46,8 +46,8 @@ func Unassigned(ctx context.Context, c *config.Config, limit int) ([]Exam, error
 		}
 	}
 	rows, err := exams(ctx, c, func(ctx context.Context, r *dbpool.Reader) ([]dbpool.ExamRow, error) { return r.Unassigned(ctx, limit) })
-	if err != nil && ctx.Err() != nil {
-		return nil, err
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil // no host has run yet, or no sink needs one
 	}
 	for _, e := range rows {
 		if name := (examName{e.Device, e.RecordID}); !u.seen[name] {
@@ -56,7 +56,7 @@ func Unassigned(ctx context.Context, c *config.Config, limit int) ([]Exam, error
 		}
 	}
 	slices.SortStableFunc(u.list, func(a, b Exam) int { return b.ReceivedAt.Compare(a.ReceivedAt) })
-	return u.list[:min(len(u.list), limit)], nil
+	return u.list[:min(len(u.list), limit)], err
 }
 
 type examName struct{ device, id string }
