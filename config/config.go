@@ -184,16 +184,24 @@ type Expect struct {
 
 // Sink is one receiver of records and the plugin that writes to it.
 type Sink struct {
-	Name     string         `yaml:"name"`
-	Plugin   string         `yaml:"plugin"`
-	Batch    int            `yaml:"batch"`     // records in a delivery, 1 to 1000
-	InFlight int            `yaml:"in_flight"` // deliveries at a time, 1 to 8
-	Timeout  time.Duration  `yaml:"timeout"`   // of one delivery, 1s to 1h
-	Start    string         `yaml:"start"`     // now or oldest: where a new sink begins
-	MemoryMB int            `yaml:"memory_mb"` // that its plugin may use; 0 (not written): plugins.memory_mb
-	LogLevel string         `yaml:"log_level"` // empty: logging.level
-	Settings map[string]any `yaml:"settings"`  // the plugin's own, references resolved
+	Name     string        `yaml:"name"`
+	Plugin   string        `yaml:"plugin"`
+	Batch    int           `yaml:"batch"`     // records in a delivery, 1 to 1000
+	InFlight int           `yaml:"in_flight"` // deliveries at a time, 1 to 8
+	Timeout  time.Duration `yaml:"timeout"`   // of one delivery, 1s to 1h
+	Start    string        `yaml:"start"`     // now or oldest: where a new sink begins
+	// Unassigned is Deliver or Hold: whether an exam that names no patient goes to the sink, or is held back until it is assigned.
+	Unassigned string         `yaml:"unassigned"`
+	MemoryMB   int            `yaml:"memory_mb"` // that its plugin may use; 0 (not written): plugins.memory_mb
+	LogLevel   string         `yaml:"log_level"` // empty: logging.level
+	Settings   map[string]any `yaml:"settings"`  // the plugin's own, references resolved
 }
+
+// Words of Sink.Unassigned.
+const (
+	Deliver = "deliver"
+	Hold    = "hold"
+)
 
 // Route sends records that fit all its patterns to sinks. In a pattern * is any text; an empty one fits everything.
 type Route struct {
@@ -229,7 +237,7 @@ func Default() *Config {
 
 // defaultSink and defaultDevice fill what an entry of a list does not write.
 func defaultSink() Sink {
-	return Sink{Batch: 1000, InFlight: 2, Timeout: 2 * time.Minute, Start: "now"}
+	return Sink{Batch: 1000, InFlight: 2, Timeout: 2 * time.Minute, Start: "now", Unassigned: Deliver}
 }
 
 func defaultDevice() Device {

@@ -86,6 +86,7 @@ func (v *checker) sinks() {
 		v.number(at+".in_flight", s.InFlight, 1, 8)
 		v.span(at+".timeout", s.Timeout, time.Second, time.Hour)
 		v.word(at+".start", s.Start, []string{"now", "oldest"})
+		v.word(at+".unassigned", s.Unassigned, []string{Deliver, Hold})
 	}
 }
 

@@ -254,5 +254,8 @@ func (c *Config) fill() {
 		if unwritten(at + ".start") {
 			s.Start = cmp.Or(s.Start, d.Start)
 		}
+		if unwritten(at + ".unassigned") {
+			s.Unassigned = d.Unassigned
+		}
 	}
 }

@@ -46,10 +46,10 @@ func (c *cli) statusCommand() *cobra.Command {
 }
 
 func (c *cli) examsCommand() *cobra.Command {
-	limit := 20
+	limit, unassigned := 20, false
 	cmd := &cobra.Command{
 		Use:   "exams -c FILE",
-		Short: "the newest exams in the database",
+		Short: "the newest exams in the database; --unassigned: those that wait for a patient",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := c.load()
@@ -59,25 +59,34 @@ func (c *cli) examsCommand() *cobra.Command {
 			if limit < 1 {
 				return usage{errors.New("--limit must be 1 at least")}
 			}
-			list, err := host.Exams(cmd.Context(), cfg, limit)
-			if err != nil {
+			find := host.Exams
+			if unassigned {
+				find = host.Unassigned
+			}
+			list, err := find(cmd.Context(), cfg, limit)
+			if err != nil && len(list) == 0 {
 				return err
 			}
-			if c.json {
-				return c.printJSON(list)
-			}
-			t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-			fmt.Fprintln(t, "TAKEN\tDEVICE\tINSTRUMENT\tPATIENT\tFINDINGS\tRECORD")
-			for i := range list {
-				e := &list[i]
-				fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\n", word(e.TakenAt), e.Device, word(strings.TrimSpace(e.Make+" "+e.Model)),
-					word(e.PatientID), e.Observations, e.RecordID)
-			}
-			return t.Flush()
+			return errors.Join(c.printExams(list), err)
 		},
 	}
 	cmd.Flags().IntVarP(&limit, "limit", "n", limit, "how many at most")
+	cmd.Flags().BoolVar(&unassigned, "unassigned", false, "only those that name no patient, of the database and of the spool: hostd assign names him")
 	return cmd
+}
+
+func (c *cli) printExams(list []host.Exam) error {
+	if c.json {
+		return c.printJSON(list)
+	}
+	t := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "TAKEN\tDEVICE\tINSTRUMENT\tPATIENT\tFINDINGS\tRECORD")
+	for i := range list {
+		e := &list[i]
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\n", word(e.TakenAt), e.Device, word(strings.TrimSpace(e.Make+" "+e.Model)),
+			word(e.PatientID), e.Observations, e.RecordID)
+	}
+	return t.Flush()
 }
 
 // word is the text, or a dash where there is none.

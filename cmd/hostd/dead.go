@@ -33,10 +33,10 @@ func (c *cli) deadCommand() *cobra.Command {
 
 func (c *cli) deadListCommand() *cobra.Command {
 	var sink string
-	var rejects bool
+	var rejects, held bool
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "list dead letters, oldest first; --rejects: what no decoder could read",
+		Short: "list dead letters, oldest first; --rejects: what no decoder could read; --held: what waits for a patient",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			cfg, err := c.load()
@@ -50,7 +50,11 @@ func (c *cli) deadListCommand() *cobra.Command {
 				}
 				return c.printRejects(list)
 			}
-			list, err := host.DeadLetters(cfg, sink)
+			find := host.DeadLetters
+			if held {
+				find = host.Held
+			}
+			list, err := find(cfg, sink)
 			if err != nil {
 				return err
 			}
@@ -58,6 +62,7 @@ func (c *cli) deadListCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&sink, "sink", "", "of this sink only")
+	cmd.Flags().BoolVar(&held, "held", false, "exams without a patient that are held back, in place of what a sink refused")
 	cmd.Flags().BoolVar(&rejects, "rejects", false, "what no decoder could read, in place of what a sink refused")
 	return cmd
 }

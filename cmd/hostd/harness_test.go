@@ -229,6 +229,7 @@ type sinkStatus struct {
 	Delivered uint64 `json:"delivered"`
 	Backlog   uint64 `json:"backlog"`
 	Dead      uint64 `json:"dead"`
+	Held      uint64 `json:"held"`
 	Restarts  uint64 `json:"restarts"`
 	Error     string `json:"error"`
 }

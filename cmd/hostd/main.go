@@ -102,7 +102,7 @@ func (c *cli) root() *cobra.Command {
 	flags.StringArrayVarP(&c.files, "config", "c", nil, "configuration file; more than one are laid over each other")
 	flags.StringToStringVar(&c.set, "set", nil, "one setting, for example --set workers.size=4")
 	flags.BoolVar(&c.json, "json", false, "answer in JSON")
-	root.AddCommand(c.runCommand(), c.checkCommand(), c.statusCommand(), c.examsCommand(), c.findCommand(), c.deadCommand(), c.replayCommand(),
+	root.AddCommand(c.runCommand(), c.checkCommand(), c.statusCommand(), c.examsCommand(), c.assignCommand(), c.findCommand(), c.deadCommand(), c.replayCommand(),
 		c.spoolCommand(), c.namesCommand("devices", c.nameCommand("reset", "let it begin anew: what it sent is the same record when it comes again",
 			"%s begins anew\n", host.Reset), c.renameCommand()), c.namesCommand("sinks"), c.pluginsCommand(), c.kitCommand("new", "begin a device or sink plugin: a module that builds, with its test", "new"), c.simulateCommand(), c.captureCommand(), c.reloadCommand(), c.doctorCommand(), c.versionCommand())
 	return root

@@ -108,7 +108,7 @@ func (a *alarms) of(s *admin.Status, t troubles) []admin.Alarm {
 			add(alarmBreaker, k.Name, givenUp, k.Plugin, k.Error, "sinks", k.Name)
 		}
 		if k.State == admin.Parked {
-			add(alarmParked, k.Name, "it is not in the configuration, and %d records wait for it: add it again, or hostd spool forget %s", k.Backlog, k.Name)
+			add(alarmParked, k.Name, "it is not in the configuration, and %d records wait for it: add it again, or hostd spool forget %s", k.Backlog+k.Held, k.Name)
 		}
 		if k.Dead > 0 {
 			add(alarmDead, k.Name, "%d records were given up: hostd dead list says why", k.Dead)

@@ -116,7 +116,7 @@ type Found struct {
 // Delivery is what became of a record at one sink.
 type Delivery struct {
 	Sink     string     `json:"sink"`
-	State    string     `json:"state"` // delivered, waiting, dead, requeued, dropped, settled
+	State    string     `json:"state"` // delivered, waiting, dead, held, replaced, requeued, dropped, settled
 	Reason   string     `json:"reason,omitempty"`
 	Attempts int        `json:"attempts,omitempty"`
 	Died     *time.Time `json:"died_at,omitempty"`

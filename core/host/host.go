@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -56,6 +57,9 @@ type Host struct {
 	alarms  alarms
 	missing missing
 	dropins dropins
+	idKey   []byte // that of the index, for the ids of assignments
+
+	assigning sync.Mutex // held by the one assignment
 
 	ready atomic.Bool
 }
@@ -124,6 +128,7 @@ func (h *Host) openStages(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	h.idKey = indexKey
 	o := spoolLimits(cfg)
 	o.Describe, o.IndexKey, o.Key, o.Blobs, o.Log = describe, indexKey, key, h.places.blobs, h.logs.Logger("spool")
 	h.spool, err = spool.Open(h.places.spool, o)

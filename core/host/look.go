@@ -83,12 +83,16 @@ func inspect(c *config.Config) (*spool.Inspection, error) {
 
 // DeadLetters lists what a sink (empty: any) will not get, oldest first.
 func DeadLetters(c *config.Config, sink string) ([]DeadLetter, error) {
+	return letters(c, func(i *spool.Inspection) iter.Seq2[*spool.DeadLetter, error] { return i.DeadLetters(sink) })
+}
+
+func letters(c *config.Config, of func(*spool.Inspection) iter.Seq2[*spool.DeadLetter, error]) ([]DeadLetter, error) {
 	i, err := inspect(c)
 	if err != nil {
 		return nil, err
 	}
 	list := []DeadLetter{}
-	for l, err := range i.DeadLetters(sink) {
+	for l, err := range of(i) {
 		if err != nil {
 			return nil, err
 		}
@@ -102,6 +106,11 @@ func DeadLetters(c *config.Config, sink string) ([]DeadLetter, error) {
 		list = append(list, row)
 	}
 	return list, nil
+}
+
+// Held lists the exams that are held back from a sink (empty: any) because they name no patient, oldest first.
+func Held(c *config.Config, sink string) ([]DeadLetter, error) {
+	return letters(c, func(i *spool.Inspection) iter.Seq2[*spool.DeadLetter, error] { return i.Held(sink) })
 }
 
 // Rejects lists the inputs that no decoder could read, oldest first: the spool keeps them as records of kind reject.
@@ -217,25 +226,27 @@ func masked(data []byte) json.RawMessage {
 // ErrNoRecord is a record that is not in the spool, or not any more.
 var ErrNoRecord = errors.New("there is no such record")
 
-// ShowDead gives the record of a dead letter, or an input that could not be read, by its number. With reveal its patient's data are in it, and the audit says so.
+// ShowDead gives the record of a dead letter, an exam that is held back, or an input that could not be read, by its number. With reveal its patient's data are in it, and the audit says so.
 func ShowDead(ctx context.Context, c *config.Config, a DeadArgs, reveal bool) (Record, error) {
 	i, err := inspect(c)
 	if err != nil {
 		return Record{}, err
 	}
-	for l, err := range i.DeadLetters(a.Sink) {
-		if err != nil {
-			return Record{}, err
-		}
-		if len(a.Seqs) != 1 || l.Seq != a.Seqs[0] {
-			continue
-		}
-		if reveal {
-			if err := note(ctx, c, NoteArgs{By: a.By, What: "dead.show", Args: a}); err != nil {
+	for _, letters := range []iter.Seq2[*spool.DeadLetter, error]{i.DeadLetters(a.Sink), i.Held(a.Sink)} {
+		for l, err := range letters {
+			if err != nil {
 				return Record{}, err
 			}
+			if len(a.Seqs) != 1 || l.Seq != a.Seqs[0] {
+				continue
+			}
+			if reveal {
+				if err := note(ctx, c, NoteArgs{By: a.By, What: "dead.show", Args: a}); err != nil {
+					return Record{}, err
+				}
+			}
+			return recordOf(spool.Ref{Seq: l.Seq, Device: l.Device, Received: l.Received.UnixNano(), Payload: l.Payload}, reveal)
 		}
-		return recordOf(spool.Ref{Seq: l.Seq, Device: l.Device, Received: l.Received.UnixNano(), Payload: l.Payload}, reveal)
 	}
 	return showReject(ctx, c, i, a, reveal)
 }

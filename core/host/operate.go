@@ -27,6 +27,7 @@ const (
 	opReset   = "devices.reset"
 	opRename  = "devices.rename"
 	opForget  = "spool.forget"
+	opAssign  = "assign"
 	opReload  = "reload"
 	opTake    = "plugins.take"
 	opBack    = "plugins.back"
@@ -83,6 +84,8 @@ func (h *Host) operate(ctx context.Context, name string, args []byte) (any, erro
 		return do(args, func(a DeadArgs) (Count, error) { return h.requeue(ctx, a) })
 	case opDrop:
 		return do(args, func(a DeadArgs) (Count, error) { return h.drop(a) })
+	case opAssign:
+		return do(args, func(a AssignArgs) (Assigned, error) { return h.assign(ctx, a) })
 	case opNote:
 		return do(args, func(a NoteArgs) (Count, error) { return Count{}, h.audit.note(a.By, a.What, a.Args) })
 	case opReload:
@@ -149,7 +152,7 @@ func (r *routing) chosen(sink int, kind, id string) func(device string, payload 
 	}
 }
 
-// forget lets go of a parked sink: what waits for it is given up, and its dead letters stay.
+// forget lets go of a parked sink: what waits for it, or is held back, is given up, and its dead letters stay.
 func (h *Host) forget(ctx context.Context, a NameArgs) (Count, error) {
 	h.reload.applying.Lock() // no reload brings it back meanwhile
 	defer h.reload.applying.Unlock()
@@ -159,8 +162,18 @@ func (h *Host) forget(ctx context.Context, a NameArgs) (Count, error) {
 	if err := h.audit.note(a.By, opForget, a); err != nil {
 		return Count{}, err
 	}
+	dropped := 0
+	for l, err := range h.spool.Held(a.Name) { // first: while the sink is known, the rest can be forgotten again
+		if err == nil {
+			err = h.spool.Drop(l, "the sink was forgotten")
+		}
+		if err != nil {
+			return Count{dropped}, err
+		}
+		dropped++
+	}
 	n, err := h.spool.ForgetSink(ctx, a.Name)
-	return Count{n}, err
+	return Count{n + dropped}, err
 }
 
 func (h *Host) requeue(ctx context.Context, a DeadArgs) (n Count, err error) {
@@ -171,7 +184,20 @@ func (h *Host) drop(a DeadArgs) (n Count, err error) {
 	if a.Why == "" {
 		return n, errors.New("a drop needs a reason, for the audit")
 	}
-	return h.eachLetter(a, opDrop, func(l *spool.DeadLetter) error { return h.spool.Drop(l, a.Why) })
+	drop := func(l *spool.DeadLetter) error { return h.spool.Drop(l, a.Why) }
+	if n, err = h.eachLetter(a, opDrop, drop); err != nil || a.All {
+		return n, err
+	}
+	for l, err := range h.spool.Held(a.Sink) { // by their numbers alone: they are no failures
+		if err == nil && slices.Contains(a.Seqs, l.Seq) {
+			n.Records++
+			err = drop(l)
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 // eachLetter does something to the chosen dead letters, after the audit knows of it.

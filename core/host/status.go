@@ -115,6 +115,7 @@ func sinkStatus(sinks []*unit, st *spool.Stats) []admin.Sink {
 func count(s *admin.Sink, k *spool.SinkStats) {
 	if k != nil {
 		s.Delivered, s.Backlog, s.Dead = k.Delivered, k.Backlog, k.Dead
+		s.Held, s.HeldSince = k.Held, timeOf(k.HeldSince)
 	}
 }
 
@@ -159,22 +160,35 @@ func (h *Host) filling(st *spool.Stats) string {
 	if limit == 0 {
 		return ""
 	}
+	used := st.Bytes + st.Letters
 	for _, mark := range []int64{95, 80, 50} {
-		if st.Bytes < limit/100*mark {
-			continue
+		if used >= limit/100*mark {
+			text := fmt.Sprintf("the spool is at more than %d %% of spool.max_size_mb (%d of %d MiB)", mark, used>>20, limit>>20)
+			return text + holder(st)
 		}
-		text := fmt.Sprintf("the spool is at more than %d %% of spool.max_size_mb (%d of %d MiB)", mark, st.Bytes>>20, limit>>20)
-		var slowest *spool.SinkStats
-		for i := range st.Sinks {
-			if k := &st.Sinks[i]; k.Backlog > 0 && (slowest == nil || k.Cursor < slowest.Cursor) {
-				slowest = k
-			}
-		}
-		if slowest == nil {
-			return text + "; what fills it is delivered, and goes with spool.keep and keep_size_mb"
-		}
-		return fmt.Sprintf("%s: the sink %s holds it, for which %d records wait; when it is full, devices are told that nothing more is taken",
-			text, slowest.Name, slowest.Backlog)
 	}
 	return ""
+}
+
+// holder names what fills the spool.
+func holder(st *spool.Stats) string {
+	const full = "; when it is full, devices are told that nothing more is taken"
+	var slowest, kept *spool.SinkStats
+	for i := range st.Sinks {
+		k := &st.Sinks[i]
+		if k.Backlog > 0 && (slowest == nil || k.Cursor < slowest.Cursor) {
+			slowest = k
+		}
+		if k.Held+k.Dead > 0 && (kept == nil || k.Held+k.Dead > kept.Held+kept.Dead) {
+			kept = k
+		}
+	}
+	switch {
+	case kept != nil && st.Letters > st.Bytes:
+		return fmt.Sprintf(": %d exams without a patient are held back from the sink %s, and it has %d dead letters: hostd exams --unassigned, hostd dead list%s",
+			kept.Held, kept.Name, kept.Dead, full)
+	case slowest != nil:
+		return fmt.Sprintf(": the sink %s holds it, for which %d records wait%s", slowest.Name, slowest.Backlog, full)
+	}
+	return "; what fills it is delivered, and goes with spool.keep and keep_size_mb"
 }

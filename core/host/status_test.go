@@ -43,6 +43,10 @@ func TestFillingNamesTheSinkThatHoldsTheSpool(t *testing.T) {
 			t.Errorf("%d MiB: %q", c.megabytes, got)
 		}
 	}
+	kept := []spool.SinkStats{{Name: "emr", Backlog: 1}, {Name: "ehr", Held: 40_000}}
+	if got := h.filling(&spool.Stats{Bytes: 10 << 20, Letters: 45 << 20, Sinks: kept}); !strings.Contains(got, "50 %") || !strings.Contains(got, "40000 exams") || !strings.Contains(got, "sink ehr") {
+		t.Errorf("full of what is held: %q", got)
+	}
 	if got := h.filling(&spool.Stats{Bytes: 60 << 20}); !strings.Contains(got, "keep") {
 		t.Errorf("without a backlog: %q", got)
 	}

@@ -2,7 +2,6 @@ package host
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -33,9 +32,13 @@ func statusText(s *admin.Status) string {
 		}
 		row(t, d.Name, d.Plugin, string(d.State), fmt.Sprint(d.Records), last, d.Error)
 	}
-	row(t, "\nSINK", "PLUGIN", "STATE", "DELIVERED", "WAITING", "DEAD", "ERROR")
+	row(t, "\nSINK", "PLUGIN", "STATE", "DELIVERED", "WAITING", "HELD", "DEAD", "ERROR")
 	for _, k := range s.Sinks {
-		row(t, k.Name, k.Plugin, string(k.State), fmt.Sprint(k.Delivered), fmt.Sprint(k.Backlog), fmt.Sprint(k.Dead), k.Error)
+		held := fmt.Sprint(k.Held)
+		if k.HeldSince != nil {
+			held += " since " + k.HeldSince.Local().Format(time.DateTime)
+		}
+		row(t, k.Name, k.Plugin, string(k.State), fmt.Sprint(k.Delivered), fmt.Sprint(k.Backlog), held, fmt.Sprint(k.Dead), k.Error)
 	}
 	_ = t.Flush() // a strings.Builder does not fail
 	p := s.Pool
@@ -73,28 +76,5 @@ type Exam struct {
 
 // Exams reads the newest exams of the database, at most limit, newest first. It works beside a running host.
 func Exams(ctx context.Context, c *config.Config, limit int) ([]Exam, error) {
-	p, err := newPlaces(c)
-	if err != nil {
-		return nil, err
-	}
-	pool := &c.Database.Pool
-	ctx, cancel := context.WithTimeout(ctx, pool.ConnectTimeout+pool.OperationTimeout)
-	defer cancel()
-	r, err := dbpool.OpenReaderOf(ctx, databaseOptions(c, &p))
-	if err != nil {
-		return nil, Environment(err)
-	}
-	rows, err := r.Exams(ctx, limit)
-	if err = errors.Join(err, r.Close()); err != nil {
-		return nil, err
-	}
-	list := make([]Exam, len(rows))
-	for i := range rows {
-		e := &rows[i]
-		list[i] = Exam{
-			RecordID: e.RecordID, Device: e.Source, ReceivedAt: e.ReceivedAt, TakenAt: e.TakenAt, PatientID: e.PatientID,
-			Make: e.DeviceMake, Model: e.DeviceModel, Observations: e.Observations,
-		}
-	}
-	return list, nil
+	return exams(ctx, c, func(ctx context.Context, r *dbpool.Reader) ([]dbpool.ExamRow, error) { return r.Exams(ctx, limit) })
 }

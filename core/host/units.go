@@ -100,9 +100,10 @@ func (h *Host) newSink(cfg *config.Config, c *config.Sink, id spool.SinkID) (*un
 	if err != nil {
 		return nil, fmt.Errorf("settings of sink %s: %w", c.Name, err)
 	}
+	log := h.logs.Logger("dispatch").With("sink", c.Name)
 	lane := dispatch.New(h.spool, dispatch.Options{
-		Sink: id, Records: c.Batch, InFlight: c.InFlight, Timeout: c.Timeout,
-		Log:  h.logs.Logger("dispatch").With("sink", c.Name),
+		Sink: id, Records: c.Batch, InFlight: c.InFlight, Timeout: c.Timeout, Log: log,
+		Holding: &holding{spool: h.spool, sink: id, log: log}, HoldBack: c.Unassigned == config.Hold,
 		Work: func(ctx context.Context, f func(context.Context)) error { return h.sinkWork(ctx, "sink "+c.Name, f) },
 	})
 	s := &supervise.Sink{

@@ -47,7 +47,7 @@ func clinic() admin.Status {
 			{Name: "ark-1", Plugin: "folder", Version: "1.0.0", State: admin.Up, Records: 12345, Received: 12346, LastRecordAt: &seen, Restarts: 2},
 			{Name: "tono", Plugin: "folder", State: admin.Failing, Error: "open folder: <nowhere>"},
 		},
-		Sinks: []admin.Sink{{Name: "emr", Plugin: "sql", Version: "1.0.0", State: admin.BackingOff, Delivered: 100, Backlog: 7, Dead: 3, Error: "database is away"}},
+		Sinks: []admin.Sink{{Name: "emr", Plugin: "sql", Version: "1.0.0", State: admin.BackingOff, Delivered: 100, Backlog: 7, Dead: 3, Held: 2, HeldSince: &seen, Error: "database is away"}},
 		Pool: admin.Pool{
 			Open: 8, InUse: 3, Idle: 5, WaitCount: 11, WaitDuration: 1.5, MaxOpen: 38, Waiting: 12, Abandoned: 2, Down: true,
 			Holders: []admin.Holder{{Name: "emr", InUse: 3, Oldest: 4.2, Statement: "UPSERT exam"}},
@@ -232,6 +232,7 @@ func TestMetricsAreTheStatus(t *testing.T) {
 		`hostd_records_spooled_total device="ark-1"`:                "12345",
 		`hostd_records_delivered_total sink="emr"`:                  "100",
 		`hostd_dead_letters sink="emr"`:                             "3",
+		`hostd_held_exams sink="emr"`:                               "2",
 		`hostd_spool_backlog sink="emr"`:                            "7",
 		`hostd_plugin_restarts_total name="ark-1",plugin="folder"`:  "2",
 		`hostd_device_last_record_timestamp_seconds device="ark-1"`: "1.7743483e+09",

@@ -33,6 +33,7 @@ var (
 	mSpooled   = counter("records_spooled_total", "Records of the device on the host's disk, ever.", "device")
 	mDelivered = counter("records_delivered_total", "Records that the sink has stored, ever.", "sink")
 	mDead      = gauge("dead_letters", "Records that the sink will never store.", "sink")
+	mHeld      = gauge("held_exams", "Exams without a patient that are kept from the sink until they are assigned.", "sink")
 	mBacklog   = gauge("spool_backlog", "Records that wait for the sink.", "sink")
 	mLast      = gauge("device_last_record_timestamp_seconds", "When the device's newest record was put on disk.", "device")
 	mDevState  = gauge("device_state", "1 for the device's state.", "device", "state")
@@ -141,6 +142,7 @@ func (o output) sinks(list []Sink) {
 	for _, s := range list {
 		o.put(mDelivered, float64(s.Delivered), s.Name)
 		o.put(mDead, float64(s.Dead), s.Name)
+		o.put(mHeld, float64(s.Held), s.Name)
 		o.put(mBacklog, float64(s.Backlog), s.Name)
 		o.put(mSinkState, 1, s.Name, string(s.State))
 		o.put(mRestarts, float64(s.Restarts), s.Plugin, s.Name)

@@ -73,17 +73,20 @@ type Device struct {
 	Error        string     `json:"error"`    // why it is not up, or the last refusal; empty when all is well
 }
 
-// Sink is one configured sink. Delivered, Backlog and Dead add up to the records that were routed to it.
+// Sink is one configured sink. Delivered, Backlog, Dead and Held add up to the records that were routed to it, but for those that an
+// operator has dropped or put in again.
 type Sink struct {
-	Name      string `json:"name"`
-	Plugin    string `json:"plugin"`
-	Version   string `json:"version"`
-	State     State  `json:"state"`
-	Delivered uint64 `json:"delivered"`
-	Backlog   uint64 `json:"backlog"`
-	Dead      uint64 `json:"dead"`
-	Restarts  uint64 `json:"restarts"`
-	Error     string `json:"error"`
+	Name      string     `json:"name"`
+	Plugin    string     `json:"plugin"`
+	Version   string     `json:"version"`
+	State     State      `json:"state"`
+	Delivered uint64     `json:"delivered"`
+	Backlog   uint64     `json:"backlog"`
+	Dead      uint64     `json:"dead"`
+	Held      uint64     `json:"held"`       // exams without a patient that are kept until they are assigned
+	HeldSince *time.Time `json:"held_since"` // when the oldest of them was received
+	Restarts  uint64     `json:"restarts"`
+	Error     string     `json:"error"`
 }
 
 // Pool is the guarded database pool.

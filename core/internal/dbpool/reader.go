@@ -57,14 +57,29 @@ func (r *Reader) Close() error { return r.db.Close() }
 
 const sqlExams = `SELECT e.record_id, e.source, e.received_at, e.taken_at, e.patient_id, e.device_make, e.device_model,
   (SELECT count(*) FROM observation o WHERE o.source = e.source AND o.record_id = e.record_id)
-FROM exam e ORDER BY e.received_at DESC, e.record_id DESC, e.source`
+FROM exam e`
+
+const (
+	sqlNewest  = sqlExams + sqlOrder
+	sqlUnnamed = sqlExams + ` WHERE e.patient_id = ''` + sqlOrder
+	sqlOrder   = ` ORDER BY e.received_at DESC, e.record_id DESC, e.source`
+)
 
 // Exams lists the newest exams, by when the host received them; limit is 1 to 10,000.
-func (r *Reader) Exams(ctx context.Context, limit int) (out []ExamRow, err error) {
+func (r *Reader) Exams(ctx context.Context, limit int) ([]ExamRow, error) {
+	return r.list(ctx, sqlNewest, limit)
+}
+
+// Unassigned lists the newest exams that name no patient, as Exams does.
+func (r *Reader) Unassigned(ctx context.Context, limit int) ([]ExamRow, error) {
+	return r.list(ctx, sqlUnnamed, limit)
+}
+
+func (r *Reader) list(ctx context.Context, query string, limit int) (out []ExamRow, err error) {
 	const doing = "list exams"
-	rows, err := r.db.QueryContext(ctx, r.dialect.limited(sqlExams, min(max(limit, 1), mostRows)))
+	rows, err := r.db.QueryContext(ctx, r.dialect.limited(query, min(max(limit, 1), mostRows)))
 	if err != nil {
-		return nil, r.dialect.clean(ctx, doing, err, sqlExams)
+		return nil, r.dialect.clean(ctx, doing, err, query)
 	}
 	defer func() { err = r.dialect.either(ctx, err, rows.Close()) }()
 	for rows.Next() {

@@ -5,7 +5,7 @@
 //
 // The order of records is kept. A failure of the whole batch is tried again: for ever when its class says that it will
 // pass, else the batch is halved down to the record that causes it, which becomes a dead letter after its tries. No
-// record is dead-lettered in company.
+// record is dead-lettered in company. What is held back from the sink is put aside in its turn, and nothing waits for it.
 package dispatch
 
 import (
@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,6 +43,25 @@ type Log interface {
 	Reader(sink spool.SinkID) (*spool.Reader, error)
 	Settle(sink spool.SinkID, upTo uint64, n, died int) error
 	Dead(ctx context.Context, sink spool.SinkID, ref spool.Ref, reason string, attempts int) error
+}
+
+// Holding keeps records back from a sink until others take their place, or the sink gets them after all.
+type Holding interface {
+	// Look says whether a record is to be kept back, and else the id of the record of its device that it takes the place of,
+	// or nothing. It is called by one goroutine at a time.
+	Look(ref *spool.Ref) (back bool, instead string)
+	// Hold keeps records back; they are on the disk when it returns.
+	Hold(ctx context.Context, refs []spool.Ref) error
+	// Replaced says that the sink has what takes the place of records, should they be kept back.
+	Replaced(list []Replaced) error
+	// Release puts in once more what is kept back. It may be called again after an error.
+	Release(ctx context.Context) error
+}
+
+// Replaced names a record that another one takes the place of.
+type Replaced struct {
+	Device, ID string
+	By         uint64 // number of the other one
 }
 
 // Conn is the stream to a running sink. Its calls may run beside each other; Send and Recv end when the stream does.
@@ -75,6 +95,8 @@ type Options struct {
 	InFlight int           // batches handed over at once; 0 is 2
 	Timeout  time.Duration // for one outcome; 0 is 2 minutes
 	Log      *slog.Logger
+	Holding  Holding // nil: nothing is held back, and nothing was
+	HoldBack bool    // records are looked at; else what is held back is released
 	// Work runs f on the worker pool and waits for it.
 	Work func(ctx context.Context, f func(ctx context.Context)) error
 }
@@ -128,6 +150,35 @@ func (l *Lane) setWaiting(why string) {
 // Deliver works until ctx or the stream ends; the error is the stream's. It is called once for each run of the sink,
 // never twice at a time, and begins with what is not settled.
 func (l *Lane) Deliver(ctx context.Context, c Conn) error {
+	if l.opt.Holding == nil || l.opt.HoldBack {
+		return l.deliver(ctx, c)
+	}
+	beside := life.NewGroup(ctx)
+	beside.Go("held records", l.release)
+	err := l.deliver(ctx, c)
+	beside.Cancel()
+	if bad := beside.Wait(); err == nil {
+		err = bad
+	}
+	return err
+}
+
+// release lets the sink have what was held back; a spool without room is tried again, and delivery makes some meanwhile.
+func (l *Lane) release(ctx context.Context) error {
+	pause := life.Backoff{First: firstPause, Longest: longestPause}
+	for {
+		err := l.opt.Holding.Release(ctx)
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		l.opt.Log.Warn("held records are not delivered yet", "err", err)
+		if pause.Wait(ctx) != nil {
+			return nil
+		}
+	}
+}
+
+func (l *Lane) deliver(ctx context.Context, c Conn) error {
 	again := false
 	l.conn = c
 	for {
@@ -159,8 +210,30 @@ func (l *Lane) Deliver(ctx context.Context, c Conn) error {
 
 // delivery is a batch in a sink's hands, or the part of one that is remembered after it failed.
 type delivery struct {
-	lease  *spool.Lease
-	handed chan struct{} // closed when Send has returned: the lease may be given back
+	lease   *spool.Lease
+	records []spool.Ref   // those of the lease that the sink gets
+	held    []spool.Ref   // those that it does not
+	instead []Replaced    // what records take the place of, by their index; nil: nothing
+	handed  chan struct{} // closed when Send has returned: the lease may be given back
+}
+
+// newDelivery sorts a lease.
+func (l *Lane) newDelivery(lease *spool.Lease) *delivery {
+	d := &delivery{lease: lease, records: lease.Records, handed: make(chan struct{})}
+	if !l.opt.HoldBack {
+		return d
+	}
+	d.records = make([]spool.Ref, 0, len(lease.Records))
+	for i := range lease.Records {
+		ref := &lease.Records[i]
+		back, instead := l.opt.Holding.Look(ref)
+		if back {
+			d.held = append(d.held, *ref)
+			continue
+		}
+		d.records, d.instead = append(d.records, *ref), append(d.instead, Replaced{ref.Device, instead, ref.Seq})
+	}
+	return d
 }
 
 // release gives the lease back; a nil delivery has none.
@@ -170,10 +243,10 @@ func (d *delivery) release() {
 	}
 }
 
-func (d *delivery) count() int { return len(d.lease.Records) }
+func (d *delivery) count() int { return len(d.records) }
 func (d *delivery) size() (n int) {
-	for i := range d.lease.Records {
-		n += len(d.lease.Records[i].Payload)
+	for i := range d.records {
+		n += len(d.records[i].Payload)
 	}
 	return n
 }
@@ -187,10 +260,13 @@ func (l *Lane) settled(ctx context.Context, d *delivery, out Outcome) error {
 		}
 	}
 	for _, r := range out.Refused {
-		ref := d.lease.Records[r.Index]
+		ref := d.records[r.Index]
 		if err := l.bury(ctx, ref, withoutData(r.Reason, []spool.Ref{ref}), 1); err != nil {
 			return err
 		}
+	}
+	if err := l.putAside(ctx, d); err != nil {
+		return err
 	}
 	last := d.last()
 	died := 0
@@ -199,8 +275,8 @@ func (l *Lane) settled(ctx context.Context, d *delivery, out Outcome) error {
 			died++
 		}
 	}
-	// Rule 18: the sink has it, or the dead letter is on the disk.
-	if err := l.log.Settle(l.opt.Sink, last, d.count(), died); err != nil {
+	// Rule 18: the sink has it, or the letter is on the disk.
+	if err := l.log.Settle(l.opt.Sink, last, len(d.lease.Records), died); err != nil {
 		return err
 	}
 	l.grow(last)
@@ -208,8 +284,34 @@ func (l *Lane) settled(ctx context.Context, d *delivery, out Outcome) error {
 	l.solo, l.tries, l.crashes = 0, 0, 0
 	l.pause.Reset()
 	l.setWaiting("")
-	l.conn.Settled()
+	if d.count() > 0 {
+		l.conn.Settled()
+	}
 	return nil
+}
+
+// putAside keeps what the sink is not to get, and then says what the sink's new records take the place of.
+func (l *Lane) putAside(ctx context.Context, d *delivery) error {
+	held := slices.DeleteFunc(d.held, func(r spool.Ref) bool { return l.buried[r.Seq] })
+	if len(held) > 0 {
+		if err := l.opt.Holding.Hold(context.WithoutCancel(ctx), held); err != nil {
+			return fmt.Errorf("hold records back: %w", err)
+		}
+		l.opt.Log.Debug("held back", "records", len(held))
+	}
+	for i := range held {
+		l.buried[held[i].Seq] = true
+	}
+	var list []Replaced
+	for i, r := range d.instead {
+		if r.ID != "" && !l.buried[d.records[i].Seq] {
+			list = append(list, r)
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return l.opt.Holding.Replaced(list)
 }
 
 // grow makes batches larger again. A limit that is full is not written: the sender reads it with several in flight.
@@ -241,7 +343,7 @@ func (l *Lane) bury(ctx context.Context, ref spool.Ref, reason string, attempts 
 func (l *Lane) failed(ctx context.Context, d *delivery, failure error) (wait bool, err error) {
 	defer d.release()
 	class := sdk.ClassOf(failure)
-	failure = quiet(failure, d.lease.Records)
+	failure = quiet(failure, d.records)
 	l.setWaiting(failure.Error())
 	l.opt.Log.Warn("delivery failed", "records", d.count(), "class", class.String(), "err", failure)
 	switch class {
@@ -253,7 +355,7 @@ func (l *Lane) failed(ctx context.Context, d *delivery, failure error) (wait boo
 		l.halve(d)
 		return false, nil
 	}
-	ref := d.lease.Records[0]
+	ref := d.records[0]
 	l.alone(ref.Seq)
 	l.tries++
 	if class != sdk.ClassPermanent && l.tries < soloTries {
@@ -278,7 +380,7 @@ func (l *Lane) crashed(ctx context.Context, d *delivery) error {
 		l.limit = 1
 		return nil
 	}
-	ref := d.lease.Records[0]
+	ref := d.records[0]
 	l.alone(ref.Seq)
 	l.crashes++
 	if l.crashes < soloCrashes {

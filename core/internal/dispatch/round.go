@@ -72,7 +72,7 @@ func (r *round) skip(err error) error {
 			r.since.Store(0)
 			return err
 		}
-		if err == nil {
+		if err == nil && d.count() > 0 {
 			_, err = r.conn.Recv()
 		}
 		<-d.handed
@@ -91,7 +91,7 @@ func (r *round) send(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, reader.Close()) }()
 	gap := time.NewTimer(0)
 	defer gap.Stop()
-	for number := uint64(1); r.turn(ctx, gap); number++ {
+	for number := uint64(1); r.turn(ctx, gap); {
 		d, err := r.prepare(ctx, reader)
 		if ctx.Err() != nil && err != nil {
 			return nil
@@ -100,11 +100,14 @@ func (r *round) send(ctx context.Context) (err error) {
 			return err
 		}
 		wait := partialGap
-		if d.count() >= l.limit || d.size() >= maxBytes/2 {
+		if len(d.lease.Records) >= l.limit || d.count() == 0 || d.size() >= maxBytes/2 {
 			wait = 0
 		}
 		r.sent <- d
-		err = r.conn.Send(number, r.again && number == 1, d.lease.Records)
+		if d.count() > 0 {
+			err = r.conn.Send(number, r.again && number == 1, d.records)
+			number++
+		}
 		close(d.handed)
 		if err != nil {
 			r.conn.Close() // the receiver sees the same end
@@ -141,7 +144,7 @@ func (r *round) prepare(ctx context.Context, reader *spool.Reader) (*delivery, e
 			r.lane.setWaiting("")
 		}
 		if lease != nil {
-			return &delivery{lease: lease, handed: make(chan struct{})}, nil
+			return r.lane.newDelivery(lease), nil
 		}
 		if err == nil {
 			err = reader.Wait(ctx)
@@ -177,10 +180,7 @@ func (r *round) read(ctx context.Context, reader *spool.Reader) (lease *spool.Le
 // receive settles batches by their outcomes until one fails, the stream ends, no more is sent, or more may be in flight.
 func (r *round) receive(ctx context.Context) (failed *delivery, failure, err error) {
 	for d := range r.sent {
-		r.since.Store(r.now())
-		out, err := r.conn.Recv()
-		<-d.handed
-		r.since.Store(0)
+		out, err := r.outcome(d)
 		if err != nil {
 			return d, nil, err
 		}
@@ -198,6 +198,17 @@ func (r *round) receive(ctx context.Context) (failed *delivery, failure, err err
 		<-r.hands
 	}
 	return nil, nil, nil
+}
+
+// outcome waits for what the sink says of a batch; of nothing it says nothing.
+func (r *round) outcome(d *delivery) (out Outcome, err error) {
+	if d.count() > 0 {
+		r.since.Store(r.now())
+		out, err = r.conn.Recv()
+	}
+	<-d.handed
+	r.since.Store(0)
+	return out, err
 }
 
 // watch ends the stream when the sink is silent for too long over one batch, or does not come to an end with the host.

@@ -11,6 +11,7 @@ import (
 type Entry struct {
 	Payload []byte  // the record's bytes, at most 16 MiB; they may be used again after done
 	Sinks   SinkSet // who gets it
+	Own     bool    // the host has made it: it does not tell that the device is alive
 
 	received int64 // of a copy: when the record was received; 0 for a new record
 }
@@ -158,7 +159,7 @@ func (s *Spool) offer(b *Batch, size int, now int64, done func(error)) (full cha
 		return nil, ErrTerm
 	case len(b.Records) > 0 && s.full != nil:
 		return nil, fmt.Errorf("append batch: %w", ErrFull)
-	case len(b.Records) > 0 && s.opt.Cap > 0 && s.bytes+int64(len(g.buf)+size) > s.opt.Cap:
+	case len(b.Records) > 0 && s.opt.Cap > 0 && s.bytes+s.dead.size.Load()+int64(len(g.buf)+size) > s.opt.Cap:
 		return nil, fmt.Errorf("append batch: %w of %d bytes", ErrCap, s.opt.Cap)
 	}
 	if len(g.buf) > 0 && len(g.buf)+size > s.opt.GroupSize {
@@ -180,6 +181,9 @@ func (s *Spool) offer(b *Batch, size int, now int64, done func(error)) (full cha
 		h := header{kind: kindRecord, num: n, seq: s.next, a: uint64(now), b: uint64(b.Records[i].Sinks)}
 		if r := b.Records[i].received; r != 0 {
 			h.a, h.flags = uint64(r), flagCopy
+		}
+		if b.Records[i].Own {
+			h.flags |= flagOwn
 		}
 		g.add(h, b.Records[i].Payload)
 		s.next++

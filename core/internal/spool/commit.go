@@ -322,7 +322,7 @@ func (s *Spool) needless(now time.Time) *segment {
 		}
 	}
 	young := s.opt.Keep > 0 && now.Sub(unixTime(s.segments[1].made)) < s.opt.Keep
-	if young && s.full == nil && (s.opt.KeepSize <= 0 || s.bytes <= s.opt.KeepSize) {
+	if young && s.full == nil && (s.opt.KeepSize <= 0 || s.bytes+s.dead.size.Load() <= s.opt.KeepSize) {
 		return nil
 	}
 	return seg

@@ -7,13 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"iter"
 	"log/slog"
-	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,14 +24,15 @@ const (
 	deadPattern = "%010d-%08x" + deadSuffix
 )
 
-// DeadLetter is a record that a sink will not get, kept until an operator decides. Its payload is a frame of kind
-// kindDead: attempts, sink, device and reason, each with its length, then the record.
+// DeadLetter is a record that a sink will not get, or not yet, kept until an operator decides. Its payload is a frame of
+// kind kindDead: attempts, sink, device and reason, each with its length, then the record.
 type DeadLetter struct {
 	Sink     string
 	Device   string
 	Seq      uint64    // of the record
 	Received time.Time // when the record was put on the disk
-	Died     time.Time // when it was given up
+	Died     time.Time // when it was given up, or held back
+	Held     bool      // it is held back, see Hold
 	Attempts int
 	Reason   string // no patient data
 	Payload  []byte // the record; it belongs to the caller
@@ -64,6 +64,7 @@ type deadLog struct {
 	bad  *quarantine
 	key  []byte
 	seal bool
+	size atomic.Int64 // bytes of the files
 
 	mu    sync.Mutex
 	files []deadFile                     // guarded by mu: oldest first
@@ -71,6 +72,7 @@ type deadLog struct {
 	cur   file                           // guarded by mu: the last of files, nil when the next letter begins a new one
 	top   uint32                         // guarded by mu: highest number
 	count map[string]uint64              // guarded by mu: open letters by sink
+	held  map[deadKey]int64              // guarded by mu: those of held records, with when these were received, unix ns
 	done  map[deadKey]bool               // guarded by mu: closed letters whose files are still there
 	gone  map[string]seqs                // guarded by mu: letters whose files are deleted; under "" those of any sink
 	again map[string]map[uint64]struct{} // guarded by mu: letters whose records were not settled when the spool was opened
@@ -84,7 +86,7 @@ func (d *deadLog) open(s *Spool) error {
 	d.dir, d.disk, d.log, d.bad = filepath.Join(s.dir, deadDir), s.disk, s.log, &s.bad
 	d.key, d.seal = s.opt.Key, s.opt.Seal
 	d.count, d.again, d.done = map[string]uint64{}, map[string]map[uint64]struct{}{}, map[deadKey]bool{}
-	d.files, d.gone = nil, map[string]seqs{}
+	d.files, d.gone, d.held = nil, map[string]seqs{}, map[deadKey]int64{}
 	cursors := map[string]uint64{}
 	for _, k := range s.sinks {
 		cursors[k.name] = k.cursor
@@ -101,6 +103,7 @@ func (d *deadLog) open(s *Spool) error {
 	}
 	for k, file := range in {
 		if d.done[k] {
+			delete(d.held, k)
 			continue
 		}
 		d.count[k.sink]++
@@ -109,6 +112,11 @@ func (d *deadLog) open(s *Spool) error {
 			d.remember(k.sink, k.seq)
 		}
 	}
+	size := int64(0)
+	for i := range d.files {
+		size += d.files[i].end
+	}
+	d.size.Store(size)
 	return nil
 }
 
@@ -123,7 +131,9 @@ func (d *deadLog) load(info fs.FileInfo, in map[deadKey]int, next uint64) error 
 	d.files = append(d.files, f)
 	whole, err := d.look(f, func(fr *frame) bool {
 		if l, ok := decodeDead(fr); ok {
-			in[l.key()] = len(d.files) - 1
+			if in[l.key()] = len(d.files) - 1; l.Held {
+				d.held[l.key()] = int64(fr.a)
+			}
 			widen(f.held, l.Sink, seqs{l.Seq, l.Seq})
 		} else if c, ok := decodeClosed(fr); ok {
 			d.done[c.deadKey] = true
@@ -192,7 +202,7 @@ func decodeDead(f *frame) (*DeadLetter, bool) {
 		return nil, false
 	}
 	r := reading{b: f.payload}
-	l := &DeadLetter{Seq: f.seq, Received: unixTime(int64(f.a)), Died: unixTime(int64(f.b)), Attempts: int(r.uvarint())}
+	l := &DeadLetter{Seq: f.seq, Received: unixTime(int64(f.a)), Died: unixTime(int64(f.b)), Attempts: int(r.uvarint()), Held: f.flags&flagHeld != 0}
 	l.Sink, l.Device, l.Reason = string(r.bytes()), string(r.bytes()), string(r.bytes())
 	l.Payload = append([]byte{}, r.b...)
 	return l, !r.bad
@@ -220,19 +230,29 @@ func decodeClosed(f *frame) (closedLetter, bool) {
 // because the host was killed between the two, is not kept twice. After ErrFull or ErrDisk nothing was kept, and the
 // call may be repeated. ctx is looked at before the write only.
 func (s *Spool) Dead(ctx context.Context, sink SinkID, ref Ref, reason string, attempts int) error {
+	return s.keepLetters(ctx, sink, []Ref{ref}, DeadLetter{Reason: reason, Attempts: attempts})
+}
+
+// keepLetters keeps the records as letters like l.
+func (s *Spool) keepLetters(ctx context.Context, sink SinkID, refs []Ref, l DeadLetter) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	name, err := s.sinkName(sink)
-	if err != nil {
+	var err error
+	if l.Sink, err = s.sinkName(sink); err != nil {
 		return fmt.Errorf("keep dead letter: %w", err)
 	}
-	if len(reason) > maxReason {
-		reason = strings.ToValidUTF8(reason[:maxReason], "")
+	if len(l.Reason) > maxReason {
+		l.Reason = strings.ToValidUTF8(l.Reason[:maxReason], "")
 	}
-	err = s.dead.keep(sink, name, &ref, reason, attempts)
+	return s.evenFull(func() error { return s.dead.keep(sink, &l, refs) })
+}
+
+// evenFull writes letters, and once more with the room of the reserve when the disk is full.
+func (s *Spool) evenFull(write func() error) error {
+	err := write()
 	if isFull(err) && s.spend() {
-		err = s.dead.keep(sink, name, &ref, reason, attempts)
+		err = write()
 		s.remind() // Run looks for room from now on, also where nothing is settled
 	}
 	return err
@@ -247,55 +267,82 @@ func (s *Spool) sinkName(id SinkID) (string, error) {
 	return s.sinks[id].name, nil
 }
 
-func (d *deadLog) keep(sink SinkID, name string, ref *Ref, reason string, attempts int) error {
+// keep writes a letter like l for each record, all with one sync.
+func (d *deadLog) keep(sink SinkID, l *DeadLetter, refs []Ref) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if _, there := d.again[name][ref.Seq]; there {
-		delete(d.again[name], ref.Seq)
-		return nil
+	var buf []byte
+	var kept []*Ref
+	h := header{kind: kindDead, num: uint32(sink), b: uint64(time.Now().UnixNano())}
+	if l.Held {
+		h.flags = flagHeld
 	}
-	p := binary.AppendUvarint(d.buf[:0], uint64(max(attempts, 0)))
-	p = appendBytes(p, []byte(name))
-	p = appendBytes(p, []byte(ref.Device))
-	p = appendBytes(p, []byte(reason))
-	p = append(p, ref.Payload...)
-	h := header{kind: kindDead, num: uint32(sink), seq: ref.Seq, a: uint64(ref.Received), b: uint64(time.Now().UnixNano())}
-	if d.buf = p; cap(p) > maxPooled {
-		d.buf = nil
+	for i := range refs {
+		r := &refs[i]
+		if _, there := d.again[l.Sink][r.Seq]; there {
+			continue
+		}
+		p := binary.AppendUvarint(d.buf[:0], uint64(max(l.Attempts, 0)))
+		p = appendBytes(appendBytes(p, []byte(l.Sink)), []byte(r.Device))
+		p = append(appendBytes(p, []byte(l.Reason)), r.Payload...)
+		if d.buf = p; cap(p) > maxPooled {
+			d.buf = nil
+		}
+		h.seq, h.a = r.Seq, uint64(r.Received)
+		buf, kept = appendFrame(buf, h, p), append(kept, r)
 	}
-	if err := d.append(appendFrame(nil, h, p)); err != nil {
-		return fmt.Errorf("keep dead letter: %w", err)
+	if len(kept) > 0 {
+		if err := d.append(buf); err != nil {
+			return fmt.Errorf("keep dead letter: %w", err)
+		}
 	}
-	d.count[name]++
-	f := &d.files[len(d.files)-1]
-	f.open++
-	widen(f.held, name, seqs{ref.Seq, ref.Seq})
+	for i := range refs {
+		delete(d.again[l.Sink], refs[i].Seq)
+	}
+	for _, r := range kept {
+		f := &d.files[len(d.files)-1]
+		f.open++
+		widen(f.held, l.Sink, seqs{r.Seq, r.Seq})
+		if d.count[l.Sink]++; l.Held {
+			d.held[deadKey{l.Sink, r.Seq, int64(h.b)}] = r.Received
+		}
+	}
 	return nil
 }
 
-// closeLetter notes that a letter is dealt with, durably, and deletes files in which none is left. It is false for a letter
-// that is not there or was closed before.
-func (d *deadLog) closeLetter(sink SinkID, l *DeadLetter, how, why string) (bool, error) {
+// closeLetters notes that letters of one sink are dealt with, durably and with one sync, and deletes files in which none is
+// left. One that is not there or was closed before is left out.
+func (d *deadLog) closeLetters(sink SinkID, list []*DeadLetter, how, why string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	k := l.key()
-	if d.done[k] || d.count[l.Sink] == 0 {
-		return false, nil
+	var buf []byte
+	var closed []*DeadLetter
+	for _, l := range list {
+		if d.done[l.key()] || d.count[l.Sink] == 0 {
+			continue
+		}
+		p := appendBytes(appendBytes(appendBytes(nil, []byte(l.Sink)), []byte(how)), []byte(why))
+		buf = appendFrame(buf, header{kind: kindClosed, num: uint32(sink), seq: l.Seq, b: uint64(l.key().died)}, p)
+		closed = append(closed, l)
 	}
-	p := appendBytes(appendBytes(appendBytes(nil, []byte(l.Sink)), []byte(how)), []byte(why))
-	h := header{kind: kindClosed, num: uint32(sink), seq: l.Seq, b: uint64(k.died)}
-	if err := d.append(appendFrame(nil, h, p)); err != nil {
-		return false, fmt.Errorf("close dead letter: %w", err)
+	if len(closed) == 0 {
+		return nil
 	}
-	d.done[k] = true
-	d.count[l.Sink]--
-	for i := range d.files {
-		if d.files[i].name == l.file {
-			d.files[i].open--
+	if err := d.append(buf); err != nil {
+		return fmt.Errorf("close dead letter: %w", err)
+	}
+	for _, l := range closed {
+		d.done[l.key()] = true
+		delete(d.held, l.key())
+		d.count[l.Sink]--
+		for i := range d.files {
+			if d.files[i].name == l.file {
+				d.files[i].open--
+			}
 		}
 	}
 	d.prune()
-	return true, nil
+	return nil
 }
 
 // prune deletes the oldest files while no letter in them is open. What they close is in them or in files before them.
@@ -309,6 +356,7 @@ func (d *deadLog) prune() {
 			d.log.Debug("file of dead letters not deleted yet", "file", d.files[0].name, "err", err)
 			return
 		}
+		d.size.Add(-d.files[0].end)
 		d.files = append([]deadFile(nil), d.files[1:]...)
 		if err := d.disk.dirs.Sync(d.dir); err != nil { // Rule 18: no letter outlives the file with the mark that closes it
 			d.log.Debug("folder of dead letters not synced", "err", err)
@@ -352,6 +400,7 @@ func (d *deadLog) put(f *deadFile, buf []byte) error {
 	}
 	if err == nil {
 		f.end += int64(len(buf))
+		d.size.Add(int64(len(buf)))
 		return nil
 	}
 	if cerr := errors.Join(d.closeCurrent(), d.disk.Truncate(filepath.Join(d.dir, f.name), f.end)); cerr != nil {
@@ -417,75 +466,8 @@ func (d *deadLog) close() error {
 	return d.closeCurrent()
 }
 
-func (d *deadLog) counts() map[string]uint64 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return maps.Clone(d.count)
-}
-
 func (d *deadLog) list() []deadFile {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return append([]deadFile(nil), d.files...)
-}
-
-// DeadLetters goes through the sink's open dead letters, oldest first, as they are at the call; an empty name means those
-// of all sinks. A file that cannot be read gives an error, and the next one follows. Called by commands of an operator.
-func (s *Spool) DeadLetters(sink string) iter.Seq2[*DeadLetter, error] {
-	return func(yield func(*DeadLetter, error) bool) {
-		for _, f := range s.dead.list() {
-			more := true
-			_, err := s.dead.scan(f, func(fr *frame) bool {
-				if l, ok := decodeDead(fr); ok && (sink == "" || l.Sink == sink) && !s.dead.isDone(l.key()) {
-					l.file = f.name
-					more = yield(l, nil)
-				}
-				return more
-			})
-			if err != nil && more {
-				more = yield(nil, fmt.Errorf("read dead letters: %w", err))
-			}
-			if !more {
-				return
-			}
-		}
-	}
-}
-
-// Requeue puts the record of a dead letter in once more for its sink, and closes the letter when that is on the disk. The
-// letter comes from DeadLetters; one that was closed meanwhile is left alone. ErrUnknownSink: its sink is not registered.
-func (s *Spool) Requeue(ctx context.Context, l *DeadLetter) error {
-	id, ok := s.sinkID(l.Sink)
-	if !ok {
-		return fmt.Errorf("requeue dead letter: %w", ErrUnknownSink)
-	}
-	s.copies.RLock()
-	defer s.copies.RUnlock()
-	if s.dead.isDone(l.key()) {
-		return nil
-	}
-	ref := Ref{Device: l.Device, Received: l.Received.UnixNano(), Payload: l.Payload}
-	if err := s.putCopies(ctx, []Ref{ref}, id); err != nil {
-		return fmt.Errorf("requeue dead letter: %w", err)
-	}
-	_, err := s.dead.closeLetter(id, l, StateRequeued, "") // Rule 18: the copy is on the disk
-	return err
-}
-
-// Drop closes a dead letter for good, with the operator's reason. Its bytes go when no letter in its file is open.
-func (s *Spool) Drop(l *DeadLetter, why string) error {
-	id, _ := s.sinkID(l.Sink) // a sink that is gone has letters, too
-	_, err := s.dead.closeLetter(id, l, StateDropped, why)
-	return err
-}
-
-func (s *Spool) sinkID(name string) (SinkID, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := range s.sinks {
-		if s.sinks[i].name == name {
-			return SinkID(i), true
-		}
-	}
-	return 0, false
 }

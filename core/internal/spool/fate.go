@@ -14,6 +14,8 @@ const (
 	StateDelivered = "delivered" // settled, and never a dead letter
 	StateWaiting   = "waiting"   // its turn is still to come
 	StateDead      = "dead"      // an open dead letter
+	StateHeld      = "held"      // held back, see Hold
+	StateReplaced  = "replaced"  // was held back until another record took its place
 	StateRequeued  = "requeued"  // a dead letter that was put in again: as a copy with a number of its own
 	StateDropped   = "dropped"   // a dead letter that an operator has closed for good
 	StateSettled   = "settled"   // delivered, or a closed dead letter whose file is deleted: nobody knows any more
@@ -23,9 +25,9 @@ const (
 type Delivery struct {
 	Sink     string
 	State    string    // one of the constants
-	Reason   string    // of a dead letter, behind it in brackets why it was dropped; empty where that is not known any more
-	Attempts int       // of a dead letter
-	Died     time.Time // of a dead letter
+	Reason   string    // of a letter, behind it in brackets why it was dropped; empty where that is not known any more
+	Attempts int       // of a letter
+	Died     time.Time // of a letter
 }
 
 // seqs is a range of record numbers, both ends in it.
@@ -99,7 +101,11 @@ func (f *fates) died(l *DeadLetter, reasons map[string]string) {
 	if !ok {
 		reason, reasons[l.Reason] = l.Reason, l.Reason
 	}
-	f.letters[letterKey{l.Sink, l.Seq}] = Delivery{Sink: l.Sink, State: StateDead, Reason: reason, Attempts: l.Attempts, Died: l.Died}
+	state := StateDead
+	if l.Held {
+		state = StateHeld
+	}
+	f.letters[letterKey{l.Sink, l.Seq}] = Delivery{Sink: l.Sink, State: state, Reason: reason, Attempts: l.Attempts, Died: l.Died}
 }
 
 func (f *fates) closed(c *closedLetter) {

@@ -34,7 +34,7 @@ func (s *Spool) forgetSink(name string, done func(error)) (waited int, err error
 	}
 	for i := range s.sinks {
 		if k := &s.sinks[i]; k.name == name && name != forgottenName {
-			st := s.sinkStats(SinkID(i), 0)
+			st := s.sinkStats(SinkID(i), letterCount{})
 			k.name, k.cursor, k.lost = forgottenName, s.next-1, k.lost+st.Backlog
 			s.joined(s.gather, done)
 			return int(st.Backlog), nil

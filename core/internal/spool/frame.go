@@ -36,9 +36,12 @@ const (
 
 // flagSealed is set where the payload is encrypted; a reader without the key sets such a frame aside.
 // flagCopy is set on a record that was put in once more for some sinks; the record itself is elsewhere, or was.
+// flagHeld is set on a dead letter whose record is held back, flagOwn on a record that the host has made.
 const (
 	flagSealed = 1
 	flagCopy   = 2
+	flagHeld   = 4
+	flagOwn    = 8
 )
 
 var (

@@ -384,8 +384,15 @@ func nameOf(names []deviceState, n uint32) string {
 
 // DeadLetters goes through the open dead letters as Spool.DeadLetters does.
 func (i *Inspection) DeadLetters(sink string) iter.Seq2[*DeadLetter, error] {
+	return i.letters(sink, false)
+}
+
+// Held goes through the records that are held back, as Spool.Held does.
+func (i *Inspection) Held(sink string) iter.Seq2[*DeadLetter, error] { return i.letters(sink, true) }
+
+func (i *Inspection) letters(sink string, held bool) iter.Seq2[*DeadLetter, error] {
 	if err := i.s.dead.open(i.s); err != nil {
 		return func(yield func(*DeadLetter, error) bool) { yield(nil, fmt.Errorf("read dead letters: %w", err)) }
 	}
-	return i.s.DeadLetters(sink)
+	return i.s.letters(sink, held)
 }

@@ -18,8 +18,8 @@ type Options struct {
 	GroupSize   int           // bytes that gather for one fsync before Append waits; default 2 MiB
 	Flush       time.Duration // how long settle marks may wait for a group of records; default 50 ms
 	Keep        time.Duration // how long a segment is kept after its last record was delivered everywhere; default 0
-	KeepSize    int64         // bytes of the log above which a delivered segment is not kept; default Cap less two segments, or no bound
-	Cap         int64         // bytes of the log at which no more records are taken (ErrCap); default no bound
+	KeepSize    int64         // bytes of log and letters above which a delivered segment is not kept; default Cap less two segments, or no bound
+	Cap         int64         // bytes of log and letters at which no more records are taken (ErrCap); default no bound
 	Reserve     int64         // bytes of a file that keeps room for cursors and dead letters on a full disk; default none
 	Seal        bool          // new files are encrypted with Key
 	Key         []byte        // master key of 32 bytes; without it nothing that is sealed can be opened (ErrKey)

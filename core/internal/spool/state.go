@@ -38,7 +38,7 @@ type deviceState struct {
 	known    bool   // it has a position, which may be empty
 	records  uint64
 	unrouted uint64 // records for no sink
-	latest   int64  // unix ns of the newest record
+	latest   int64  // unix ns of the newest record that the device sent
 }
 
 // idle says that nothing waits for the sink.
@@ -99,7 +99,9 @@ func (s *state) record(h header) {
 	}
 	if d := s.device(h.num); d != nil && h.flags&flagCopy == 0 {
 		d.records++
-		d.latest = int64(h.a)
+		if h.flags&flagOwn == 0 {
+			d.latest = int64(h.a)
+		}
 		if h.b == 0 {
 			d.unrouted++
 		}

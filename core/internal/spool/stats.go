@@ -12,6 +12,7 @@ type Stats struct {
 	Records     uint64    // stored ever
 	Unrouted    uint64    // of them, for no sink
 	Bytes       int64     // of the segments
+	Letters     int64     // bytes of the files of dead letters
 	Segments    int       // files
 	Newest      string    // name of the file that is written to; empty without one
 	Synced      int64     // bytes of it that are on the disk: the end that readers and Verify may rely on
@@ -23,7 +24,7 @@ type Stats struct {
 	Devices     []DeviceStats
 }
 
-// SinkStats is a sink's part of Stats. Appended = Delivered + Dead + Closed + Backlog, but for records lost to damage.
+// SinkStats is a sink's part of Stats. Appended = Delivered + Dead + Held + Closed + Backlog, but for records lost to damage.
 type SinkStats struct {
 	ID        SinkID
 	Name      string
@@ -31,8 +32,11 @@ type SinkStats struct {
 	Appended  uint64 // records for it ever
 	Delivered uint64 // settled and not dead
 	Dead      uint64 // open dead letters
-	Closed    uint64 // dead letters that an operator has put in again or dropped
+	Held      uint64 // held back, see Hold
+	Closed    uint64 // letters that were put in again, dropped or replaced
 	Backlog   uint64 // neither
+
+	HeldSince time.Time // when the oldest held record was received; zero without one
 }
 
 // DeviceStats is a device's part of Stats.
@@ -40,13 +44,13 @@ type DeviceStats struct {
 	Name     string
 	Records  uint64    // stored ever
 	Unrouted uint64    // of them, for no sink
-	Latest   time.Time // when the newest was received; zero without one
+	Latest   time.Time // when the newest that the device sent was received; zero without one
 }
 
 // Stats counts records that are synced, and cursors as they are now. It is cheap: no file is read.
 func (s *Spool) Stats() Stats {
 	dead := s.dead.counts()
-	var t Stats
+	t := Stats{Letters: s.dead.size.Load()}
 	t.Quarantined, t.Torn = s.bad.counts()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,7 +77,7 @@ func (s *Spool) Stats() Stats {
 }
 
 // sinkStats is called with mu held.
-func (s *Spool) sinkStats(id SinkID, dead uint64) SinkStats {
+func (s *Spool) sinkStats(id SinkID, open letterCount) SinkStats {
 	live := &s.sinks[id]
 	k := sinkState{cursor: live.cursor, settled: live.settled, lost: live.lost}
 	if int(id) < len(s.state.sinks) {
@@ -81,7 +85,8 @@ func (s *Spool) sinkStats(id SinkID, dead uint64) SinkStats {
 	}
 	return SinkStats{
 		ID: id, Name: live.name, Cursor: live.cursor, Appended: k.appended,
-		Delivered: live.settled - min(live.died, live.settled), Dead: dead, Closed: live.died - min(dead, live.died), Backlog: k.backlog(),
+		Delivered: live.settled - min(live.died, live.settled), Dead: open.dead, Held: open.held, HeldSince: unixTime(open.since),
+		Closed: live.died - min(open.dead+open.held, live.died), Backlog: k.backlog(),
 	}
 }
 

@@ -236,6 +236,8 @@ func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 type Head struct {
 	ID, Kind    []byte
 	Patient     []byte      // of an exam, for the index
+	Amends      []byte      // id of the record that this one corrects or completes
+	Unassigned  bool        // an exam that names no patient
 	Labels      [][2][]byte // name and value
 	Attachments []sdk.Attachment
 }
@@ -243,7 +245,7 @@ type Head struct {
 // Scan reads a record's head into h, reusing its slices, and checks the limits of the contract. The error says which
 // one is broken, without any content.
 func Scan(body []byte, h *Head) error {
-	h.ID, h.Kind, h.Patient, h.Labels, h.Attachments = nil, nil, nil, h.Labels[:0], nil
+	*h = Head{Labels: h.Labels[:0]}
 	if len(body) > sdk.MaxRecord {
 		return fmt.Errorf("record of %d bytes, the limit is %d", len(body), sdk.MaxRecord)
 	}
@@ -293,7 +295,7 @@ func (h *Head) Label(name string) (string, bool) {
 	return "", false
 }
 
-func (h *Head) field(num protowire.Number, _ uint64, b []byte) error {
+func (h *Head) field(num protowire.Number, v uint64, b []byte) error {
 	switch num {
 	case recID:
 		h.ID = b
@@ -301,6 +303,10 @@ func (h *Head) field(num protowire.Number, _ uint64, b []byte) error {
 		h.Kind = b
 	case recPatient:
 		h.Patient = b
+	case recAmends:
+		h.Amends = b
+	case recUnassigned:
+		h.Unassigned = v != 0
 	case recLabels:
 		var l [2][]byte
 		if err := fields(b, func(num protowire.Number, _ uint64, b []byte) error {

@@ -539,6 +539,12 @@ func TestLargePayloads(t *testing.T) {
 	if err := f.finish(&first); err != nil || fmt.Sprint(first) != before {
 		t.Errorf("sent again it is\n%+v (%v), first\n%s", first, err, before)
 	}
+	moved := sdk.Record{ID: "3", Kind: "exam", Data: []byte(`{"patient":{"id":"P-1"},"note":"` + strings.Repeat("x", len(raw)) + `"}`)}
+	for try := range 2 {
+		if err := f.finish(&moved); err != nil || moved.Data != nil || moved.Patient != "P-1" || moved.Unassigned {
+			t.Errorf("try %d of a moved exam: patient %q, unassigned %v, %v", try+1, moved.Patient, moved.Unassigned, err)
+		}
+	}
 	data := sdk.Record{ID: "2", Kind: "k", ContentType: "a/b", Data: raw}
 	if err := f.finish(&data); err != nil || data.Data != nil || data.Attachments[0].Role != "data" || data.Attachments[0].ContentType != "a/b" {
 		t.Errorf("%+v, %v", data, err)
@@ -556,6 +562,7 @@ func TestPatientOf(t *testing.T) {
 	}{
 		{`{"patient":{"id":"P-1","name":"x"}}`, "P-1", false},
 		{`{"patient":{"id":"","name":"x"}}`, "", true},
+		{`{"patient":{"id":"  ","name":"x"}}`, "", true},
 		{`{"device":{},"patient":{"name":"x","id":"P-2"}}`, "P-2", false},
 		{`{"patient":{"id":"a\"b"}}`, `a"b`, false},
 		{`{}`, "", true},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hostd/hostd/core/internal/wire"
@@ -38,11 +39,11 @@ func (f *finisher) finish(r *sdk.Record) error {
 			return err
 		}
 	}
+	if r.Kind == "exam" && len(r.Data) > 0 { // empty: moved when the record was finished before
+		r.Patient, r.Unassigned = patientOf(r.Data)
+	}
 	if err := f.spill(r); err != nil {
 		return err
-	}
-	if r.Kind == "exam" {
-		r.Patient, r.Unassigned = patientOf(r.Data)
 	}
 	if n := wire.RecordSize(r); n > sdk.MaxRecord {
 		return fmt.Errorf("record of %d bytes besides its attachments, the limit is %d", n, sdk.MaxRecord)
@@ -111,7 +112,7 @@ var patientFirst = []byte(`{"patient":{"id":"`)
 func patientOf(data []byte) (id string, unassigned bool) {
 	if rest, ok := bytes.CutPrefix(data, patientFirst); ok {
 		if end := bytes.IndexAny(rest, `"\`); end >= 0 && rest[end] == '"' {
-			return string(rest[:end]), end == 0
+			return named(string(rest[:end]))
 		}
 	}
 	var e struct {
@@ -122,5 +123,13 @@ func patientOf(data []byte) (id string, unassigned bool) {
 	if err := json.Unmarshal(data, &e); err != nil {
 		return "", true // the sink that decodes the exam says what is wrong with it
 	}
-	return e.Patient.ID, e.Patient.ID == ""
+	return named(e.Patient.ID)
+}
+
+// named is a patient's id; blanks are none.
+func named(id string) (string, bool) {
+	if strings.TrimSpace(id) == "" {
+		return "", true
+	}
+	return id, false
 }

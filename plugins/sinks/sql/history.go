@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +22,8 @@ const (
 		"FROM exam e LEFT JOIN record r ON r.source = e.source AND r.record_id = e.amended_by WHERE e.source = ? AND e.record_id IN "
 	selectLast = "SELECT record_id, MAX(idx) FROM attachment WHERE source = ? AND record_id IN "
 	groupLast  = " GROUP BY record_id"
+
+	selectFiles = "SELECT name, hash FROM attachment WHERE role = '' AND source = ? AND record_id = ? AND hash IN "
 )
 
 type identity struct{ source, id string }
@@ -177,6 +180,33 @@ func (p *past) newerThan(r *sdk.Record) bool {
 		return false
 	}
 	return r.Amends == "" || r.Seq < p.seq && r.Received.UTC().Format(timeForm) < p.received
+}
+
+// file is an attachment by what it is called and what is in it.
+type file struct{ name, hash string }
+
+func fileOf(a *sdk.Attachment) file { return file{text(a.Name), text(a.Hash)} }
+
+// kept are the attachments of an amending exam that the exam has already: an assignment names all that its forms had.
+func (d *delivery) kept(ctx context.Context, s *subject, r *sdk.Record) (map[file]bool, error) {
+	if r.Amends == "" || r.Kind != exam.Kind || len(r.Attachments) == 0 {
+		return nil, nil
+	}
+	kept := map[file]bool{}
+	for part := range slices.Chunk(r.Attachments, maxNames) {
+		args := []any{s.source, s.id}
+		for i := range part {
+			args = append(args, text(part[i].Hash))
+		}
+		res, err := d.env.Store.Query(ctx, sdk.Query{SQL: selectFiles + "(?" + strings.Repeat(",?", len(part)-1) + ")", Args: args})
+		if err != nil {
+			return nil, fmt.Errorf("look up attachments of an amended exam: %w", err)
+		}
+		for _, row := range res.Rows {
+			kept[file{asText(row[0]), asText(row[1])}] = true
+		}
+	}
+	return kept, nil
 }
 
 func (p *past) nextIdx() int64 {

@@ -87,7 +87,11 @@ func (d *delivery) planRecord(ctx context.Context, i int) (*plan, error) {
 	case e != nil:
 		p.insertExam(r, &s, e)
 	}
-	p.attachments(r, &s, d.again[i])
+	kept, err := d.kept(ctx, &s, r)
+	if err != nil {
+		return nil, err
+	}
+	p.attachments(r, &s, kept, d.again[i])
 	return p, nil
 }
 
@@ -96,7 +100,7 @@ func (d *delivery) planRecord(ctx context.Context, i int) (*plan, error) {
 func (p *plan) record(r *sdk.Record, s *subject, c content, e *exam.Exam, again bool) {
 	unassigned := r.Unassigned
 	if e != nil {
-		unassigned = e.Patient.ID == "" // serve cannot see it where it moved the exam
+		unassigned = blank(e.Patient.ID) // serve of an older plugin does not see it where it moved the exam
 	}
 	id, label := any(r.ID), labels(r.Labels)
 	if r.Amends == "" {
@@ -136,8 +140,11 @@ func (p *plan) exam(r *sdk.Record, s *subject, e *exam.Exam) []any {
 		amendedBy = r.ID
 	}
 	who := e.Patient
-	if who.ID == "" && s.past != nil && s.past.patient.ID != "" {
+	if blank(who.ID) && s.past != nil && !blank(s.past.patient.ID) {
 		who = s.past.patient
+	}
+	if blank(who.ID) {
+		who.ID = ""
 	}
 	p.size += rowExam + s.key + len(r.ID) + len(who.ID) + len(who.Name) +
 		len(e.Device.Make) + len(e.Device.Model) + len(e.Device.Serial) + len(e.TakenAt) + 32*len(e.Warnings)
@@ -172,8 +179,8 @@ func (p *plan) observations(s *subject, e *exam.Exam) {
 }
 
 // attachments adds the rows of attachments. Those of an amendment are added to the amended record behind all that are
-// there, from firstAmended on, in the order in which amendments are stored; its moved Data and Raw stay its own.
-func (p *plan) attachments(r *sdk.Record, s *subject, again bool) {
+// there, from firstAmended on, in the order in which amendments are stored, but for those that it kept; its moved Data and Raw stay its own.
+func (p *plan) attachments(r *sdk.Record, s *subject, kept map[file]bool, again bool) {
 	if again && r.Amends == "" {
 		p.changes = append(p.changes, sdk.Exec{SQL: deleteAttachments, Args: []any{s.source, s.id, int64(firstAmended)}, Want: -1})
 	}
@@ -186,13 +193,18 @@ func (p *plan) attachments(r *sdk.Record, s *subject, again bool) {
 		a := &r.Attachments[i]
 		id, idx := any(r.ID), int64(i)
 		if r.Amends != "" && a.Role == "" {
+			if kept[fileOf(a)] {
+				continue
+			}
 			id, idx = s.id, next
 			next++
 		}
 		values = append(values, s.source, id, idx, text(a.Name), text(a.ContentType), a.Size, text(a.Hash), text(a.Role))
 		p.size += rowAttachment + len(r.ID) + s.key + len(a.Name) + len(a.ContentType) + len(a.Hash)
 	}
-	p.changes = append(p.changes, sdk.Insert{Table: tableAttachment, Columns: attachmentColumns, Values: values})
+	if len(values) > 0 {
+		p.changes = append(p.changes, sdk.Insert{Table: tableAttachment, Columns: attachmentColumns, Values: values})
+	}
 }
 
 // takenAt is the instrument's own word where there is one, else the record's time, or NULL.
@@ -213,6 +225,9 @@ func text(s string) string {
 	}
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\ufffd"), "\x00", "\ufffd")
 }
+
+// blank says that an id names nobody.
+func blank(id string) bool { return strings.TrimSpace(id) == "" }
 
 // blob is b, or NULL.
 func blob(b []byte) any {

@@ -20,11 +20,10 @@ var errConflict = errors.New("identity conflict: other content is stored under t
 
 // sink is the plugin.
 type sink struct {
-	Schema     string         `setting:"schema" default:"exams" enum:"exams,mapped" help:"which tables to write: exams are those that hostd makes, mapped are your own, as tables says"`
-	Tables     []tableSetting `setting:"tables" help:"with schema mapped: the tables to write, and what goes into their columns; docs/mapping.md explains it"`
-	Zone       string         `setting:"zone" help:"with schema mapped: where the clinic's clocks stand, such as +09:00; empty is this computer's own zone"`
-	Unassigned string         `setting:"unassigned" default:"deliver" enum:"deliver" help:"what to do with an exam that names no patient: deliver writes it like any other, marked as unassigned"`
-	Raw        bool           `setting:"raw" default:"true" help:"with schema exams: keep the source's bytes beside the decoded form"`
+	Schema string         `setting:"schema" default:"exams" enum:"exams,mapped" help:"which tables to write: exams are those that hostd makes, mapped are your own, as tables says"`
+	Tables []tableSetting `setting:"tables" help:"with schema mapped: the tables to write, and what goes into their columns; docs/mapping.md explains it"`
+	Zone   string         `setting:"zone" help:"with schema mapped: where the clinic's clocks stand, such as +09:00; empty is this computer's own zone"`
+	Raw    bool           `setting:"raw" default:"true" help:"with schema exams: keep the source's bytes beside the decoded form"`
 
 	env     sdk.SinkEnv
 	ahead   sdk.StoreAhead // env.Store where it is one, or nil

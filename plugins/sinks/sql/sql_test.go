@@ -188,6 +188,31 @@ func TestAmendment(t *testing.T) {
 	}
 }
 
+// An assignment is the exam once more, with its patient and all of its files: those that are there are not there twice.
+func TestAssignment(t *testing.T) {
+	for name, batches := range map[string][]int{"apart": {1, 2, 3}, "together": {3}} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, "")
+			image := sdk.Attachment{Name: "1.jpg", Hash: strings.Repeat("a", 64)}
+			nobody, late, assigned := record(t, 1, " ", 1), amend(record(t, 2, "", 1), "r1"), amend(record(t, 3, "P1", 1), "r1")
+			nobody.Attachments, late.Attachments = []sdk.Attachment{image}, []sdk.Attachment{{Name: "2.jpg", Hash: image.Hash}}
+			assigned.Attachments = []sdk.Attachment{image, late.Attachments[0]}
+			all := []sdk.Record{nobody, late, assigned}
+			from := 0
+			for _, to := range batches {
+				r.write(all[from:to]...)
+				if from = to; to < 3 {
+					r.want("SELECT patient_id, unassigned FROM exam", "|1")
+				}
+			}
+			r.want("SELECT record_id, patient_id, unassigned, amended_by FROM exam", "r1|P1|0|r3")
+			r.want("SELECT record_id, unassigned FROM record ORDER BY seq", "r1|1", "r2|1", "r3|0")
+			r.want("SELECT value_text FROM observation WHERE code = 'sphere'", "1")
+			r.want("SELECT record_id, idx, name FROM attachment ORDER BY idx", "r1|0|1.jpg", "r1|1048576|2.jpg")
+		})
+	}
+}
+
 func TestAmendmentThatComesLate(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -442,7 +467,7 @@ func TestLargeBatchIsCut(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
-	for _, settings := range []string{`{"schema":"own"}`, `{"unassigned":"hold"}`, `{"table":"x"}`} {
+	for _, settings := range []string{`{"schema":"own"}`, `{"table":"x"}`} {
 		if err := (&sink{}).Open(context.Background(), sdk.SinkEnv{Settings: sdk.NewSettings([]byte(settings))}); !errors.Is(err, sdk.ErrSettings) {
 			t.Errorf("settings %s: %v", settings, err)
 		}
