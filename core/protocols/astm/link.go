@@ -1,0 +1,533 @@
+package astm
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/hostd/hostd/core/sdk/exam"
+)
+
+// Times of the link (E1381 sections 6.2.4, 6.2.7 and 6.5.2).
+const (
+	AnswerTime     = 15 * time.Second // a sender waits for an answer
+	ReceiveTime    = 30 * time.Second // a receiver waits for a frame or EOT
+	BusyTime       = 10 * time.Second // a sender waits after NAK to its ENQ
+	InstrumentTime = time.Second      // after a contention the instrument waits,
+	ComputerTime   = 20 * time.Second // and the computer
+)
+
+const (
+	attempts  = 6                      // times that a frame is sent (E1381 section 6.5.1.2), and that ENQ is
+	pauseTime = 100 * time.Millisecond // after CR for the LF of a frame
+	hearTime  = 2 * time.Second        // within which EOT comes from a sender that has heard our ACK
+	againTime = time.Second            // until a message without frames that was not taken is delivered again
+)
+
+// Limits of what is kept.
+const (
+	MaxMessage  = 16 << 20 // bytes of a message, where LinkOptions say nothing else
+	MaxEvidence = 64 << 10 // bytes of what could not be read
+)
+
+// LinkOptions of a Link. The zero value is a computer's.
+type LinkOptions struct {
+	// Instrument makes it the instrument's end, which waits shorter after a contention.
+	Instrument bool
+	// MaxMessage is the most bytes of a message; 0 is MaxMessage.
+	MaxMessage int
+	// NeedSum refuses frames without checksum.
+	NeedSum bool
+	// MaxText is the most characters of a frame that is sent; 0 is MaxText.
+	MaxText int
+	// Grow is asked before a message grows by n bytes, and told when it has shrunk (n below 0): false makes it NAK the frame.
+	// Nil is always true.
+	Grow func(n int) bool
+}
+
+// ActionKind says what is to be done.
+type ActionKind byte
+
+// Kinds of actions.
+const (
+	ActionWrite   ActionKind = iota + 1 // send Data
+	ActionDeliver                       // Data is a whole message: store it, then call Safe or NotSafe
+	ActionReject                        // Data is what could not be read, at most MaxEvidence of it; Reject says why
+	ActionHeard                         // the sender goes on behind the answer to the message that was delivered last: it has heard it
+	ActionSent                          // the message of Send has been acknowledged
+	ActionFailed                        // it has not, and was given up
+)
+
+// Action is what a Link wants done, in order.
+type Action struct {
+	Kind     ActionKind
+	Data     []byte
+	Reject   exam.Reject
+	Warnings []string // of the message: words of package exam
+	Loose    bool     // the message came without frames: its sender hears no answer
+}
+
+// state of a Link.
+type state byte
+
+const (
+	idle      state = iota
+	receiving       // between ACK to their ENQ and EOT
+	loose           // records without frames
+	asking          // our ENQ waits for its answer
+	sending         // our frame waits for its answer
+)
+
+// Link is one end of a line (the state tables of E1381, annex A1 of LIS01-A2). It does nothing by itself: each call says what has
+// happened, and Take what is to be done. It is not for several goroutines at once.
+type Link struct {
+	o       LinkOptions
+	dec     Decoder
+	state   state
+	busy    bool
+	actions []Action
+	given   []Action // by the last Take
+	due     time.Time // of the state; zero is never
+	pause   time.Time // when a frame without its LF is whole
+
+	// receiving
+	text     []byte
+	began    int64 // offset of the transfer's first byte
+	last     int   // number of the frame that was taken last, or -1
+	record   int   // where the last record of text begins
+	newLine  bool  // it was ended by the frame
+	refused  bool  // the message was whole, and not taken
+	drop     bool  // the message is too large: nothing is taken up to EOT
+	told     bool  // a reject was given for the frame that is awaited
+	heard    bool  // the message before is answered, and nothing has come since
+	ackedAt  time.Time
+	warnings []string
+	noise    noise
+
+	pending bool // delivered, and neither Safe nor NotSafe
+	before  undo // the frame that waits for it
+	number  int  // of that frame
+	gone    bool // the sender has given up meanwhile
+	again   time.Time
+
+	// sending
+	queued []byte // the message that is to be sent, or nil
+	frames [][]byte
+	tries  int
+	askAt  time.Time // when ENQ is sent, where the line is not free before
+}
+
+// undo is what a frame has changed.
+type undo struct {
+	text, record int
+	newLine      bool
+}
+
+// NewLink makes an idle end.
+func NewLink(o LinkOptions) *Link {
+	if o.MaxMessage == 0 {
+		o.MaxMessage = MaxMessage
+	}
+	if o.MaxText == 0 {
+		o.MaxText = MaxText
+	}
+	if o.Grow == nil {
+		o.Grow = func(int) bool { return true }
+	}
+	return &Link{o: o, last: -1}
+}
+
+// Take gives the actions since the last call; the list is valid until the next one. What ActionDeliver gives stays as it is
+// until Safe or NotSafe.
+func (l *Link) Take() []Action {
+	l.given, l.actions = l.actions, l.given[:0]
+	return l.given
+}
+
+// Deadline is when Tick has something to do; the zero time is never.
+func (l *Link) Deadline() (t time.Time) {
+	for _, d := range [...]time.Time{l.due, l.pause, l.again, l.askAt} {
+		if !d.IsZero() && (t.IsZero() || d.Before(t)) {
+			t = d
+		}
+	}
+	return t
+}
+
+// SetBusy makes the link answer NAK to ENQ, or ends that: there is no room for a message.
+func (l *Link) SetBusy(busy bool) { l.busy = busy }
+
+// Pending says that a delivered message waits for Safe or NotSafe.
+func (l *Link) Pending() bool { return l.pending }
+
+// Full says that nothing more should be received before the pending message is answered.
+func (l *Link) Full() bool { return l.pending && l.dec.Len() > maxFrame }
+
+// Receive takes what came over the line.
+func (l *Link) Receive(now time.Time, b []byte) {
+	l.pause = time.Time{}
+	l.dec.Write(b)
+	l.read(now)
+}
+
+// read goes through the tokens, as far as they may be taken.
+func (l *Link) read(now time.Time) {
+	for {
+		t, ok := l.dec.Next()
+		if !ok {
+			break
+		}
+		if l.pending && !l.waiting(&t) {
+			l.dec.back(len(t.Raw))
+			return
+		}
+		l.token(now, &t)
+	}
+	if l.dec.Len() > 0 && !l.dec.paused {
+		l.pause = now.Add(pauseTime)
+		if l.state == receiving || l.state == idle {
+			l.due = now.Add(ReceiveTime)
+		}
+	}
+}
+
+// Tick does what is due.
+func (l *Link) Tick(now time.Time) {
+	if over(&l.pause, now) {
+		l.dec.Pause()
+		l.read(now)
+	}
+	if over(&l.again, now) && l.pending {
+		l.deliver()
+	}
+	if over(&l.due, now) {
+		l.silence(now)
+	}
+	if over(&l.askAt, now) {
+		l.ask(now)
+	}
+}
+
+// over says whether t has come, and clears it then.
+func over(t *time.Time, now time.Time) bool {
+	if t.IsZero() || now.Before(*t) {
+		return false
+	}
+	*t = time.Time{}
+	return true
+}
+
+// token takes one token in the state that the link is in.
+func (l *Link) token(now time.Time, t *Token) {
+	switch l.state {
+	case asking:
+		l.answerToAsk(now, t)
+	case sending:
+		l.answerToFrame(now, t)
+	case receiving:
+		l.receive(now, t)
+	case loose:
+		l.looseToken(now, t)
+	case idle:
+		l.idleToken(now, t)
+	}
+}
+
+// idleToken waits for ENQ, for a first frame whose sender does not ask, or for a header without a frame.
+func (l *Link) idleToken(now time.Time, t *Token) {
+	switch {
+	case t.Kind == TokenControl && t.Control == ENQ:
+		l.flushNoise()
+		if l.busy || l.pending {
+			l.write(NAK)
+			return
+		}
+		l.write(ACK)
+		l.begin(now, t.Offset+1)
+	case t.Kind == TokenControl:
+	case t.Kind == TokenFrame && t.Number == 1 && !l.pending && isHeader(t.Text):
+		l.flushNoise()
+		l.begin(now, t.Offset)
+		l.receive(now, t)
+	case t.Kind == TokenBad:
+		l.flushNoise()
+		l.reject(t.Reason, "frame without ENQ before it", t.Offset, len(t.Raw), t.Raw)
+	case t.Kind == TokenLoose && !l.pending && !l.noise.loud:
+		l.looseBegin(now, t)
+	default:
+		l.noise.add(t)
+		l.due = now.Add(ReceiveTime)
+	}
+}
+
+func isHeader(text []byte) bool {
+	_, ok := Header(text)
+	return ok
+}
+
+// begin begins a transfer from them to us.
+func (l *Link) begin(now time.Time, offset int64) {
+	l.drops()
+	l.state, l.began, l.last, l.due = receiving, offset, -1, now.Add(ReceiveTime)
+	l.refused, l.drop, l.told, l.heard = false, false, false, false
+}
+
+// drops forgets the message.
+func (l *Link) drops() {
+	if len(l.text) > 0 {
+		l.o.Grow(-len(l.text))
+	}
+	if cap(l.text) > maxFrame {
+		l.text = nil
+	}
+	l.text, l.record, l.newLine, l.warnings = l.text[:0], 0, false, nil
+}
+
+// receive is the row "receiving" of the table.
+func (l *Link) receive(now time.Time, t *Token) {
+	switch {
+	case t.Kind == TokenFrame:
+		l.goesOn(t.Number != l.last)
+		l.frame(now, t)
+	case t.Kind == TokenBad:
+		l.refuse(now, t, t.Reason, "frame")
+	case t.Kind == TokenCut || t.Kind == TokenLoose:
+		l.noise.add(t) // no answer: what comes next gets it
+	case t.Control == EOT:
+		l.goesOn(now.Sub(l.ackedAt) < hearTime) // later it may be that of a sender which has waited in vain
+		l.finish(now, t.Offset)
+	case t.Control == ENQ: // it has begun again
+		l.finish(now, t.Offset)
+		l.idleToken(now, t)
+	}
+}
+
+// goesOn says that the sender has heard the answer to its message, where what comes first behind it is a sign of that.
+func (l *Link) goesOn(sign bool) {
+	if l.heard && sign {
+		l.heard = false
+		l.act(Action{Kind: ActionHeard})
+	}
+}
+
+// frame takes a good frame.
+func (l *Link) frame(now time.Time, t *Token) {
+	l.due = now.Add(ReceiveTime)
+	switch {
+	case !t.Summed && l.o.NeedSum:
+		l.refuse(now, t, exam.RejectChecksum, "frame has none")
+		return
+	case l.drop:
+		l.write(NAK)
+		return
+	case t.Number == l.last && l.last >= 0: // our ACK got lost
+		l.warn(exam.WarnDuplicateFrame)
+		l.write(ACK)
+		return
+	case t.Number != (max(l.last, 0)+1)&7:
+		l.refuse(now, t, exam.RejectBadLength, "frame number is not the next one")
+		return
+	case len(l.text)+len(t.Text)+1 > l.o.MaxMessage:
+		l.reject(exam.RejectTooLarge, "message is larger than allowed", l.began, int(t.Offset-l.began)+len(t.Raw), l.text)
+		l.drops()
+		l.drop = true
+		l.write(NAK)
+		return
+	}
+	if !l.o.Grow(len(t.Text) + 1) {
+		l.write(NAK)
+		return
+	}
+	l.flushNoise()
+	l.take(t)
+}
+
+// take adds a frame's text to the message, and delivers that where it ends.
+func (l *Link) take(t *Token) {
+	if !t.Summed {
+		l.warn(exam.WarnChecksumMissing)
+	}
+	l.told, l.number = false, t.Number
+	l.before = undo{len(l.text), l.record, l.newLine}
+	if l.newLine {
+		l.record = len(l.text)
+	}
+	if i := bytes.LastIndexAny(bytes.TrimRight(t.Text, "\r\n"), "\r\n"); i >= 0 {
+		l.record = len(l.text) + i + 1
+	}
+	l.text = append(l.text, t.Text...)
+	if l.newLine = t.Last; t.Last && !bytes.HasSuffix(t.Text, []byte{CR}) && len(t.Text) > 0 {
+		l.text = append(l.text, CR) // the end of a record that the frame's end says
+	} else {
+		l.o.Grow(-1)
+	}
+	if t.Last && isLast(l.text[l.record:]) {
+		l.refused = false
+		l.deliver()
+		return
+	}
+	l.last = t.Number
+	l.write(ACK)
+}
+
+// isLast says whether the record is the message's last one.
+func isLast(record []byte) bool {
+	record = bytes.TrimLeft(record, "\r\n")
+	return len(record) > 0 && record[0] == 'L' && (len(record) == 1 || punctuation(record[1]) || record[1] == CR || record[1] == LF)
+}
+
+func (l *Link) deliver() {
+	l.pending, l.gone = true, false
+	if l.state == receiving {
+		l.due = time.Time{} // it is we who are waited for
+	}
+	l.act(Action{Kind: ActionDeliver, Data: l.text, Warnings: l.warnings, Loose: l.state == loose})
+}
+
+// waiting looks at what comes while a message is pending, and says whether it is to be taken. A frame behind the message waits
+// until that is answered; the same frame once more, whole or not, is passed over: one answer is enough for both.
+func (l *Link) waiting(t *Token) bool {
+	switch {
+	case l.state == loose:
+		return false
+	case l.gone:
+	case t.Kind == TokenControl && (t.Control == EOT || t.Control == ENQ):
+		l.gone, l.state = true, idle
+	case t.Kind == TokenFrame && t.Number != l.number:
+		return false
+	case t.Kind != TokenLoose:
+		*t = Token{Kind: TokenControl, Control: ACK} // nothing
+	}
+	return true
+}
+
+// Safe says that the message that was delivered is on the disk.
+func (l *Link) Safe(now time.Time) {
+	if !l.pending {
+		return
+	}
+	l.pending, l.again = false, time.Time{}
+	l.drops()
+	switch {
+	case l.gone:
+	case l.state == loose:
+		l.state, l.due = idle, time.Time{}
+	default:
+		l.last, l.heard, l.ackedAt, l.due = l.number, true, now, now.Add(ReceiveTime)
+		l.write(ACK)
+	}
+	l.schedule(now)
+	l.read(now)
+}
+
+// NotSafe says that it is not, and will not be: NAK, and the sender repeats the frame. A message without frames is delivered
+// again after a while, since its sender cannot be told.
+func (l *Link) NotSafe(now time.Time) {
+	switch {
+	case !l.pending:
+		return
+	case l.state == loose:
+		l.again = now.Add(againTime)
+		return
+	case l.gone:
+		l.drops()
+	default:
+		l.o.Grow(l.before.text - len(l.text))
+		l.text, l.record, l.newLine = l.text[:l.before.text], l.before.record, l.before.newLine
+		l.refused, l.due = true, now.Add(ReceiveTime)
+		l.write(NAK)
+	}
+	l.pending = false
+	l.read(now)
+}
+
+// refuse answers NAK to a frame, and keeps what came; once for each frame that is awaited, since the same comes up to six times.
+func (l *Link) refuse(now time.Time, t *Token, reason, detail string) {
+	l.due = now.Add(ReceiveTime)
+	l.flushNoise()
+	if !l.told && !l.drop {
+		l.told = true
+		l.reject(reason, detail, t.Offset, len(t.Raw), t.Raw)
+	}
+	l.write(NAK)
+}
+
+// finish ends a transfer: without its L record it is a reject, and the sender sends it again.
+func (l *Link) finish(now time.Time, offset int64) {
+	if l.pending { // the line is idle meanwhile
+		l.flushNoise()
+		return
+	}
+	if len(l.text) > 0 && !l.refused {
+		l.reject(exam.RejectTruncated, "transfer ended before its L record", l.began, int(offset-l.began), l.text)
+	}
+	l.flushNoise()
+	l.drops()
+	l.state, l.due = idle, time.Time{}
+	l.schedule(now)
+}
+
+// silence is the end of the state's time.
+func (l *Link) silence(now time.Time) {
+	switch l.state {
+	case receiving, idle:
+		l.cut(now)
+	case loose:
+		l.looseEnd(now)
+	case asking, sending:
+		l.write(EOT)
+		l.fail(now)
+	}
+}
+
+// cut ends a transfer in whose middle the line was silent or has ended.
+func (l *Link) cut(now time.Time) {
+	end := l.dec.offset()
+	if t := l.dec.Rest(); len(t.Raw) > 0 {
+		l.noise.add(&t)
+		end += int64(len(t.Raw))
+	}
+	l.finish(now, end)
+}
+
+// Lost says that the line has ended. A message that is pending stays so; what is heard of it then is of no use to anybody.
+func (l *Link) Lost(now time.Time) {
+	if l.pending {
+		l.gone = l.state != loose
+		return
+	}
+	l.pause, l.due = time.Time{}, time.Time{}
+	l.dec.Pause()
+	l.read(now)
+	l.pause = time.Time{}
+	switch l.state {
+	case loose:
+		l.looseEnd(now)
+	case idle, receiving:
+		l.cut(now)
+	case asking, sending:
+		l.fail(now)
+	}
+}
+
+func (l *Link) warn(word string) {
+	for _, w := range l.warnings {
+		if w == word {
+			return
+		}
+	}
+	l.warnings = append(l.warnings, word)
+}
+
+func (l *Link) act(a Action) { l.actions = append(l.actions, a) }
+
+// answers are the control characters that are sent alone.
+var answers = map[byte][]byte{ENQ: {ENQ}, ACK: {ACK}, NAK: {NAK}, EOT: {EOT}}
+
+func (l *Link) write(control byte) { l.act(Action{Kind: ActionWrite, Data: answers[control]}) }
+
+func (l *Link) reject(reason, detail string, offset int64, length int, data []byte) {
+	l.act(Action{
+		Kind: ActionReject, Data: bytes.Clone(data[:min(len(data), MaxEvidence)]),
+		Reject: exam.Reject{Reason: reason, Offset: offset, Length: int64(length), Detail: detail},
+	})
+}
