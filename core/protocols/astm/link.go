@@ -85,7 +85,7 @@ type Link struct {
 	state   state
 	busy    bool
 	actions []Action
-	given   []Action // by the last Take
+	given   []Action  // by the last Take
 	due     time.Time // of the state; zero is never
 	pause   time.Time // when a frame without its LF is whole
 
@@ -114,6 +114,7 @@ type Link struct {
 	frames [][]byte
 	tries  int
 	askAt  time.Time // when ENQ is sent, where the line is not free before
+	resend time.Time // when the frame is sent again: something came that is no answer
 }
 
 // undo is what a frame has changed.
@@ -145,7 +146,7 @@ func (l *Link) Take() []Action {
 
 // Deadline is when Tick has something to do; the zero time is never.
 func (l *Link) Deadline() (t time.Time) {
-	for _, d := range [...]time.Time{l.due, l.pause, l.again, l.askAt} {
+	for _, d := range [...]time.Time{l.due, l.pause, l.again, l.askAt, l.resend} {
 		if !d.IsZero() && (t.IsZero() || d.Before(t)) {
 			t = d
 		}
@@ -201,6 +202,9 @@ func (l *Link) Tick(now time.Time) {
 	}
 	if over(&l.due, now) {
 		l.silence(now)
+	}
+	if over(&l.resend, now) && l.state == sending {
+		l.answerToFrame(now, &Token{Kind: TokenControl, Control: NAK})
 	}
 	if over(&l.askAt, now) {
 		l.ask(now)
@@ -475,7 +479,7 @@ func (l *Link) silence(now time.Time) {
 		l.looseEnd(now)
 	case asking, sending:
 		l.write(EOT)
-		l.fail(now)
+		l.fail()
 	}
 }
 
@@ -505,7 +509,7 @@ func (l *Link) Lost(now time.Time) {
 	case idle, receiving:
 		l.cut(now)
 	case asking, sending:
-		l.fail(now)
+		l.fail()
 	}
 }
 

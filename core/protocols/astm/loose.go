@@ -2,10 +2,14 @@ package astm
 
 import (
 	"bytes"
+	"strings"
 	"time"
 
 	"github.com/hostd/hostd/core/sdk/exam"
 )
+
+// blanks mean nothing between frames: ends of lines, and what wraps records elsewhere.
+const blanks = "\r\n \t\x00\x0b\x1c"
 
 // noise is what came where nothing should.
 type noise struct {
@@ -13,7 +17,7 @@ type noise struct {
 	offset int64
 	length int
 	high   int  // bytes with bit 7
-	loud   bool // not only line ends
+	loud   bool // not only blanks
 	cut    bool // the beginning of a frame is among it
 }
 
@@ -25,7 +29,7 @@ func (n *noise) add(t *Token) {
 	n.data = append(n.data, t.Raw[:min(len(t.Raw), MaxEvidence-len(n.data))]...)
 	for _, c := range t.Raw {
 		n.high += int(c >> 7)
-		n.loud = n.loud || c > ' ' || t.Kind != TokenLoose
+		n.loud = n.loud || t.Kind != TokenLoose || strings.IndexByte(blanks, c) < 0
 	}
 	n.cut = n.cut || t.Kind == TokenCut
 }
@@ -47,11 +51,11 @@ func (l *Link) flushNoise() {
 
 // looseBegin looks for a header in bytes without a frame, as senders over TCP have it that leave E1381 out.
 func (l *Link) looseBegin(now time.Time, t *Token) {
-	skip := len(t.Raw) - len(bytes.TrimLeft(t.Raw, "\r\n \t\x00\x0b\x1c"))
+	skip := len(t.Raw) - len(bytes.TrimLeft(t.Raw, blanks))
 	rest := t.Raw[skip:]
 	switch {
 	case len(rest) > 0 && rest[0] != 'H':
-		l.noise.add(t)
+		l.noise.add(&Token{Kind: TokenLoose, Raw: rest, Offset: t.Offset + int64(skip)})
 		l.due = now.Add(ReceiveTime)
 	case len(rest) > 0:
 		l.begin(now, t.Offset+int64(skip))

@@ -47,7 +47,7 @@ func (l *Link) answerToAsk(now time.Time, t *Token) {
 		l.send(now)
 	case NAK: // busy
 		if l.tries >= attempts {
-			l.fail(now)
+			l.fail()
 			return
 		}
 		l.wait(now, BusyTime)
@@ -73,11 +73,15 @@ func (l *Link) send(now time.Time) {
 	l.act(Action{Kind: ActionWrite, Data: l.frames[0]})
 }
 
-// answerToFrame is what comes for our frame: everything that is no ACK or EOT counts as NAK.
+// answerToFrame is what comes for our frame: everything that is no ACK or EOT counts as NAK, once in a while.
 func (l *Link) answerToFrame(now time.Time, t *Token) {
-	if t.Kind == TokenLoose && len(trimmed(t.Raw)) == 0 {
+	if t.Kind != TokenControl || t.Control == ENQ {
+		if l.resend.IsZero() {
+			l.resend = now.Add(pauseTime)
+		}
 		return
 	}
+	l.resend = time.Time{}
 	ack := t.Kind == TokenControl && t.Control == ACK
 	end := t.Kind == TokenControl && t.Control == EOT // ACK, and they want the line (E1381 section 6.3.5)
 	switch {
@@ -88,7 +92,7 @@ func (l *Link) answerToFrame(now time.Time, t *Token) {
 		l.frames, l.tries = l.frames[1:], 0
 		l.send(now)
 		return
-	case end:
+	case end: // the message waits until they have had the line
 		l.write(EOT)
 		l.tries = 0
 		l.frames = nil
@@ -97,7 +101,7 @@ func (l *Link) answerToFrame(now time.Time, t *Token) {
 		return
 	default:
 		l.write(EOT)
-		l.fail(now)
+		l.fail()
 		return
 	}
 	l.state, l.due = idle, time.Time{}
@@ -106,16 +110,9 @@ func (l *Link) answerToFrame(now time.Time, t *Token) {
 	}
 }
 
-func trimmed(b []byte) []byte {
-	for len(b) > 0 && (b[0] == CR || b[0] == LF) {
-		b = b[1:]
-	}
-	return b
-}
-
 // fail gives the message up.
-func (l *Link) fail(time.Time) {
-	l.state, l.due = idle, time.Time{}
+func (l *Link) fail() {
+	l.state, l.due, l.resend = idle, time.Time{}, time.Time{}
 	l.done(ActionFailed)
 }
 
