@@ -240,6 +240,9 @@ func (r *reader) following(rec *Record) (n int) {
 func (r *reader) end() {
 	if r.cur != nil && r.values > 0 {
 		list := r.cur.Exam.Observations
+		if r.cur.Exam.Patient.ID == "" {
+			r.warn(exam.WarnPatientIDBlank)
+		}
 		for i := range list {
 			if r.uncounted {
 				list[i].Seq = i + 1 - (len(list) - r.values)

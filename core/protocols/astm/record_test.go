@@ -108,7 +108,7 @@ func TestTests(t *testing.T) {
 	}}
 	list := results(t, "H|\\^&|||LAB\rO|1|SP||^^^PANEL\rR|1|^^^NCT-R|14||||||\rR|2|NCT-L^x|15.0|mmHg||L\\HH||P\rR|3|^^^K|&F&x\r"+
 		"R|4||>2.0|||N||F\rR|5|^^^Z|9999\rR|6|^^^Z|---\rR|7|^^^Z|\rX|1\rL|1|N\r", o)
-	if len(list) != 1 || strings.Join(list[0].Warnings, " ") != "sentinel_value unknown_segment" {
+	if len(list) != 1 || strings.Join(list[0].Warnings, " ") != "sentinel_value unknown_segment patient_id_blank" {
 		t.Fatalf("%+v", list)
 	}
 	want := []exam.Observation{
