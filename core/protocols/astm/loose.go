@@ -78,10 +78,7 @@ func (l *Link) looseToken(now time.Time, t *Token) {
 	}
 	l.due = now.Add(ReceiveTime)
 	for rest := t.Raw; len(rest) > 0; {
-		n := bytes.IndexByte(rest, CR) + 1
-		if feed := bytes.IndexByte(rest, LF) + 1; feed > 0 && (n == 0 || feed < n) {
-			n = feed
-		}
+		n := lineEnd(rest) + 1
 		ended := n > 0
 		if !ended {
 			n = len(rest)

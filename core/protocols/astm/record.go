@@ -61,7 +61,7 @@ func (m Message) Records() iter.Seq[Record] {
 		d := Standard
 		for at := 0; at < len(m); {
 			end, next := len(m), len(m)
-			if i := bytes.IndexAny(m[at:], "\r\n"); i >= 0 {
+			if i := lineEnd(m[at:]); i >= 0 {
 				end, next = at+i, at+i+1
 			}
 			text := m[at:end]
@@ -72,6 +72,23 @@ func (m Message) Records() iter.Seq[Record] {
 				return
 			}
 			at = next
+		}
+	}
+}
+
+// lineEnd is the place of the first CR or LF, or -1. It looks at little more than what comes before that.
+func lineEnd(b []byte) int {
+	for window := 256; ; window *= 4 {
+		w := b[:min(len(b), window)]
+		i := bytes.IndexByte(w, CR)
+		if i >= 0 {
+			w = w[:i]
+		}
+		if j := bytes.IndexByte(w, LF); j >= 0 {
+			return j
+		}
+		if i >= 0 || window >= len(b) {
+			return i
 		}
 	}
 }

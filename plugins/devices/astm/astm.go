@@ -52,6 +52,7 @@ type device struct {
 
 	mu     sync.Mutex
 	queue  []*delivery     // guarded by mu: what came and was not read
+	gone   error           // guarded by mu: why the line has ended
 	recent map[string]bool // guarded by mu: messages of the last stored batch whose answer may not have been heard
 }
 
@@ -81,7 +82,7 @@ func (d *device) Open(ctx context.Context, env sdk.Env, from sdk.Position) error
 	if err := d.check(); err != nil {
 		return fmt.Errorf("check settings: %w", err)
 	}
-	d.env, d.batch, d.queue = env, nil, nil
+	d.env, d.batch, d.queue, d.gone = env, nil, nil, nil
 	d.slots, d.wake = make(chan struct{}, mostWaiting), make(chan struct{}, 1)
 	d.memory.Store(0)
 	d.busy.Store(0)
@@ -94,7 +95,14 @@ func (d *device) Open(ctx context.Context, env sdk.Env, from sdk.Position) error
 		return err
 	}
 	c := d.serve(port, func(ctx context.Context) ([]byte, error) { return port.Next(ctx, 0) }, "")
-	env.Go(c.run)
+	env.Go(func(ctx context.Context) error {
+		err := c.run(ctx)
+		d.mu.Lock()
+		d.gone = err
+		d.mu.Unlock()
+		d.ring()
+		return nil // Read gives it, behind what came before
+	})
 	return nil
 }
 
@@ -157,6 +165,9 @@ func (d *device) Read(ctx context.Context) (sdk.Batch, error) {
 		if len(d.batch) > 0 {
 			b.Next = d.position(count)
 			return b, nil
+		}
+		if err := d.end(); err != nil {
+			return sdk.Batch{}, err
 		}
 		select {
 		case <-d.wake:
@@ -234,6 +245,16 @@ func (d *device) take() []*delivery {
 		d.ring()
 	}
 	return list
+}
+
+// end is why the line has ended, when nothing waits any more.
+func (d *device) end() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.queue) > 0 {
+		return nil
+	}
+	return d.gone
 }
 
 // putBack makes a delivery wait again.

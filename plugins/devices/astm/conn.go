@@ -2,11 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
 	"github.com/hostd/hostd/core/protocols/astm"
 )
+
+// deafTime is how long a line is read that cannot be written: its end has not been noticed, or it says why it ended.
+const deafTime = time.Second
+
+var errIdle = errors.New("it said nothing for too long")
 
 // conn is the line of one instrument. Its goroutine has all of it, but for answers.
 type conn struct {
@@ -103,8 +109,8 @@ func (c *conn) run(ctx context.Context) error {
 				c.link.Lost(time.Now())
 			}
 		case now := <-timer.C:
-			if c.idle(now) {
-				return nil
+			if why := c.over(now); why != nil {
+				return why
 			}
 			c.link.Tick(now)
 		case <-ctx.Done():
@@ -112,9 +118,6 @@ func (c *conn) run(ctx context.Context) error {
 		}
 		if !c.act(ctx) {
 			return ctx.Err()
-		}
-		if c.deaf != nil && c.peer == "" {
-			return c.deaf
 		}
 	}
 	return c.end
@@ -126,15 +129,32 @@ func (c *conn) wait(now time.Time) time.Duration {
 	if due := c.link.Deadline(); !due.IsZero() {
 		wait = due.Sub(now)
 	}
-	if c.peer != "" && c.d.Idle > 0 && !c.link.Pending() {
-		wait = min(wait, c.came.Add(c.d.Idle).Sub(now))
+	if most := c.quiet(); most > 0 && !c.link.Pending() {
+		wait = min(wait, c.came.Add(most).Sub(now))
 	}
 	return max(wait, 0)
 }
 
-// idle says whether an instrument has said nothing for too long.
-func (c *conn) idle(now time.Time) bool {
-	return c.peer != "" && c.d.Idle > 0 && !c.link.Pending() && now.Sub(c.came) >= c.d.Idle
+// quiet is how long the instrument may say nothing; 0 is for ever.
+func (c *conn) quiet() time.Duration {
+	switch {
+	case c.deaf != nil:
+		return deafTime
+	case c.peer != "":
+		return c.d.Idle
+	}
+	return 0
+}
+
+// over says why the line is to end, where it is.
+func (c *conn) over(now time.Time) error {
+	switch most := c.quiet(); {
+	case most == 0 || c.link.Pending() || now.Sub(c.came) < most:
+		return nil
+	case c.deaf != nil:
+		return c.deaf
+	}
+	return errIdle
 }
 
 // act does what the link wants; false means that ctx has ended.

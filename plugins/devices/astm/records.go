@@ -3,6 +3,8 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -108,13 +110,19 @@ func takenAt(text string) time.Time {
 	return time.Time{}
 }
 
-// position says how many messages are stored, and which are those of the last batch: the instrument may not have heard that.
+// position says how many messages are stored, and which are those of the last batch that had one: the instrument may not have
+// heard that.
 func (d *device) position(count int64) sdk.Position {
 	keys := make([]string, 0, len(d.batch))
 	for _, v := range d.batch {
 		if v.conn != nil {
 			keys = append(keys, v.key)
 		}
+	}
+	if len(keys) == 0 {
+		d.mu.Lock()
+		keys = slices.Sorted(maps.Keys(d.recent))
+		d.mu.Unlock()
 	}
 	return sdk.Position(strconv.FormatInt(count, 10) + ";" + strings.Join(keys, ","))
 }
@@ -128,7 +136,9 @@ func (d *device) recall(p sdk.Position) {
 	}
 	recent := map[string]bool{}
 	for key := range strings.SplitSeq(keys, ",") {
-		recent[key] = true
+		if key != "" {
+			recent[key] = true
+		}
 	}
 	d.count = count
 	d.mu.Lock()
