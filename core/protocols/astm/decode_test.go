@@ -54,6 +54,32 @@ func TestSharedSamples(t *testing.T) {
 	examtest.SamplesOf(t, dir, "records*", 1, func(path string, data []byte) exam.Result { return decode(t, path, data) })
 }
 
+// TestBounded has Decode keep its bound of memory and end soon, whatever is said to it again and again.
+func TestBounded(t *testing.T) {
+	for name, data := range map[string]string{
+		"results":         "H|\\^&\r" + strings.Repeat("R|||1\r", astm.MaxResults) + "L|1\r",
+		"orders":          "H|\\^&\r" + strings.Repeat("O\rR|||1\r", astm.MaxOrders) + "L|1\r",
+		"too many":        "H|\\^&\r" + strings.Repeat("R|||1\r", 50_000) + "L|1\r",
+		"messages":        strings.Repeat("H|\rR|||1\rL\r", 20_000),
+		"patients":        "H|\\^&\r" + strings.Repeat("P|||x\r", 50_000) + "L|1\r",
+		"LF":              "H|\\^&\n" + strings.Repeat("C\n", 100_000) + "L|1\n",
+		"empty lines":     strings.Repeat("\n", 1<<18),
+		"a word":          "H|" + strings.Repeat("x", 3<<19),
+		"STX":             strings.Repeat(stx, 1<<18),
+		"STX ETX":         strings.Repeat("\x02\x03", 1<<17),
+		"ENQ":             strings.Repeat(enq, 1<<17),
+		"noise and ENQ":   strings.Repeat("x"+enq+eot, 1<<15),
+		"bad frames":      strings.Repeat(spoilt, 1<<14),
+		"a frame, cut":    strings.Repeat(enq+head+eot, 1<<12),
+		"one long frame":  enq + "\x021" + strings.Repeat("x", 1<<20),
+		"a message, open": strings.Repeat("H|\r", 1<<16),
+	} {
+		t.Run(name, func(t *testing.T) {
+			examtest.Bounded(t, []byte(data), func() exam.Result { return astm.Decode([]byte(data), astm.Options{}).Result })
+		})
+	}
+}
+
 // TestKnownAnswers holds the checksums that others have computed.
 func TestKnownAnswers(t *testing.T) {
 	text, err := os.ReadFile("testdata/KNOWN-ANSWERS.txt")

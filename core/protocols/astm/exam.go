@@ -88,7 +88,8 @@ func (m Message) Read(o Options) (Found, error) {
 		if r.results > MaxResults || len(r.found.Orders) > MaxOrders {
 			return Found{}, ErrTooMany
 		}
-		r.record(&rec)
+		r.rec = rec
+		r.record(&r.rec)
 	}
 	r.end()
 	switch {
@@ -128,11 +129,10 @@ type reader struct {
 	ordered      string // O-5's code
 	query, order bool
 	buf          []byte
-	rec          *Record
+	rec          Record // that is read
 }
 
 func (r *reader) record(rec *Record) {
-	r.rec = rec
 	switch rec.Type() {
 	case 'H':
 		r.end()
@@ -226,11 +226,11 @@ func (r *reader) begin(rec *Record) {
 // following counts the results that belong to the exam that begins with rec.
 func (r *reader) following(rec *Record) (n int) {
 	for next := range r.message[rec.At:].Records() {
-		switch {
-		case next.Type() == 'R':
-			n++
-		case next.At > 0 && (next.Type() == 'O' || next.Type() == 'P' || next.Type() == 'H' || next.Type() == 'L' || next.Type() == 'Q'), n >= MaxResults:
+		switch t := next.Type(); {
+		case n >= MaxResults || next.At > 0 && bytes.IndexByte([]byte("HPOQL"), t) >= 0:
 			return n
+		case t == 'R':
+			n++
 		}
 	}
 	return n

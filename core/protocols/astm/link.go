@@ -303,6 +303,14 @@ func (l *Link) warn(word string) {
 	l.warnings = append(l.warnings, word)
 }
 
+// add appends to the message; its memory doubles.
+func (l *Link) add(text ...byte) {
+	if n := len(l.text) + len(text); n > cap(l.text) {
+		l.text = append(make([]byte, 0, max(n, 2*cap(l.text))), l.text...)
+	}
+	l.text = append(l.text, text...)
+}
+
 func (l *Link) act(a Action) { l.actions = append(l.actions, a) }
 
 // answers are the control characters that are sent alone.
@@ -310,9 +318,14 @@ var answers = map[byte][]byte{ENQ: {ENQ}, ACK: {ACK}, NAK: {NAK}, EOT: {EOT}}
 
 func (l *Link) write(control byte) { l.act(Action{Kind: ActionWrite, Data: answers[control]}) }
 
+// reject gives what could not be read, in memory of its own.
 func (l *Link) reject(reason, detail string, offset int64, length int, data []byte) {
+	l.rejectOwn(reason, detail, offset, length, bytes.Clone(data[:min(len(data), MaxEvidence)]))
+}
+
+func (l *Link) rejectOwn(reason, detail string, offset int64, length int, data []byte) {
 	l.act(Action{
-		Kind: ActionReject, Data: bytes.Clone(data[:min(len(data), MaxEvidence)]),
+		Kind: ActionReject, Data: data,
 		Reject: exam.Reject{Reason: reason, Offset: offset, Length: int64(length), Detail: detail},
 	})
 }

@@ -102,6 +102,7 @@ func (e *end) said() string {
 }
 
 const (
+	stx                = "\x02"
 	enq, ack, nak, eot = "\x05", "\x06", "\x15", "\x04"
 	spoilt             = "\x022O|1|SP\r\x0300\r\n"
 )
@@ -177,7 +178,7 @@ func TestStates(t *testing.T) {
 
 		"no ENQ":                       {head, "ACK", other + bye, "ACK deliver", "safe", "ACK"},
 		"no ENQ, not the first":        {other, "", bye, "", enq, "noise ACK"},
-		"no ENQ, bad":                  {spoilt, "checksum"},
+		"no ENQ, bad":                  {spoilt, "checksum", spoilt + spoilt, "", enq, "noise ACK"},
 		"junk before ENQ":              {"junk\x00\xff", "", enq, "noise ACK"},
 		"line ends before ENQ":         {"\r\n\r\n\x00", "", enq, "ACK"},
 		"wrong parity":                 {strings.Repeat("\x82\xb1\xc8", 5), "", "@30s", "parity"},

@@ -41,11 +41,11 @@ func (l *Link) flushNoise() {
 	switch {
 	case !n.loud:
 	case n.high*4 > len(n.data) && len(n.data) > 8:
-		l.reject(exam.RejectParity, "check parity and data bits of the line", n.offset, n.length, n.data)
+		l.rejectOwn(exam.RejectParity, "check parity and data bits of the line", n.offset, n.length, n.data)
 	case n.cut:
-		l.reject(exam.RejectTruncated, "frame without its end", n.offset, n.length, n.data)
+		l.rejectOwn(exam.RejectTruncated, "frame without its end", n.offset, n.length, n.data)
 	default:
-		l.reject(exam.RejectNoise, "bytes outside of frames", n.offset, n.length, n.data)
+		l.rejectOwn(exam.RejectNoise, "bytes outside of frames", n.offset, n.length, n.data)
 	}
 }
 
@@ -116,7 +116,7 @@ func (l *Link) looseText(t *Token, text []byte) {
 		l.drop = true
 		return
 	}
-	l.text = append(l.text, text...)
+	l.add(text...)
 }
 
 // looseEnd is the end of records without frames by silence, by a frame, or by the end of the line.

@@ -23,8 +23,9 @@ func (l *Link) idleToken(now time.Time, t *Token) {
 		l.flushNoise()
 		l.begin(now, t.Offset)
 		l.receive(now, t)
-	case t.Kind == TokenBad:
+	case t.Kind == TokenBad && !l.told:
 		l.flushNoise()
+		l.told = true // the next ones are noise
 		l.reject(t.Reason, "frame without ENQ before it", t.Offset, len(t.Raw), t.Raw)
 	case t.Kind == TokenLoose && !l.pending && !l.noise.loud:
 		l.looseBegin(now, t)
@@ -129,9 +130,9 @@ func (l *Link) take(t *Token) {
 	if i := bytes.LastIndexAny(bytes.TrimRight(t.Text, "\r\n"), "\r\n"); i >= 0 {
 		l.record = len(l.text) + i + 1
 	}
-	l.text = append(l.text, t.Text...)
+	l.add(t.Text...)
 	if l.newLine = t.Last; t.Last && !bytes.HasSuffix(t.Text, []byte{CR}) && len(t.Text) > 0 {
-		l.text = append(l.text, CR) // the end of a record that the frame's end says
+		l.add(CR) // the end of a record that the frame's end says
 	} else {
 		l.o.Grow(-1)
 	}

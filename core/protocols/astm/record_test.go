@@ -270,7 +270,8 @@ func listen(t *testing.T, data []byte, cuts uint64, send bool) string {
 		if n > 2*len(data) {
 			t.Fatal("it never ends")
 		}
-		said = append(said, string(e.last.Data), e.do([]string{"not safe", "safe"}[n%2]))
+		said = append(said, string(e.last.Data))
+		said = append(said, e.do([]string{"not safe", "safe"}[n%2]))
 		if e.l.Pending() {
 			said = append(said, e.do("@1s")) // records without frames are delivered again
 		}
@@ -281,7 +282,8 @@ func listen(t *testing.T, data []byte, cuts uint64, send bool) string {
 		if n > 2*len(data) {
 			t.Fatal("it never ends")
 		}
-		said = append(said, string(e.last.Data), e.do("safe"), e.do("lost"))
+		said = append(said, string(e.last.Data))
+		said = append(said, e.do("safe"), e.do("lost"))
 	}
 	if held != 0 {
 		t.Errorf("%d bytes held", held)

@@ -20,6 +20,7 @@ import (
 const (
 	enq, ack, nak, eot = "\x05", "\x06", "\x15", "\x04"
 	tries              = 6 // of a frame (E1381 section 6.5.1.2)
+	callPause          = 50 * time.Millisecond
 )
 
 // analyser is a simulated instrument.
@@ -117,6 +118,9 @@ func (a *analyser) deliver(ctx context.Context, n int, way string) error {
 			return nil
 		case err != nil || way == cut:
 			a.place.hangUp()
+			if err := pause(ctx, callPause); err != nil {
+				return err
+			}
 		default:
 			if err := pause(ctx, a.o.busyWait); err != nil {
 				return err

@@ -25,6 +25,7 @@ const (
 	batchRecords  = 200
 	mostWaiting   = 256
 	busyTime      = astm.BusyTime
+	refusePause   = time.Second // before rejects that were refused come again
 )
 
 // device is the driver. Read, Ack and Refuse never overlap (window 1); each connection has goroutines of its own beside them.
@@ -204,7 +205,16 @@ func (d *device) Refuse(context.Context, sdk.Position, sdk.Reason) error {
 		<-d.slots
 	}
 	d.batch = nil
-	d.putBack(back)
+	if len(back) > 0 {
+		d.env.Go(func(ctx context.Context) error {
+			select {
+			case <-ctx.Done():
+			case <-time.After(refusePause):
+				d.putBack(back)
+			}
+			return nil
+		})
+	}
 	return nil
 }
 
@@ -259,9 +269,6 @@ func (d *device) end() error {
 
 // putBack makes a delivery wait again.
 func (d *device) putBack(list []*delivery) {
-	if len(list) == 0 {
-		return
-	}
 	d.mu.Lock()
 	d.queue = append(list, d.queue...)
 	d.mu.Unlock()
