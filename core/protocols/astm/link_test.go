@@ -161,7 +161,7 @@ func TestStates(t *testing.T) {
 		"receiving: a frame begun anew":       {enq + head + other[:5] + other, "ACK ACK truncated ACK"},
 		"receiving: noise between frames":     {enq + head + "xyz", "ACK ACK", other, "noise ACK"},
 		"receiving: no CR before ETX":         {enq, "ACK", frame(1, "H|\\^&", true) + frame(2, "L|1", true), "ACK deliver"},
-		"receiving: no LF":                    {enq, "ACK", strings.TrimSuffix(head, "\n"), "", "@100ms", "ACK", "\n" + other, "ACK"},
+		"receiving: no LF":                    {enq, "ACK", strings.TrimSuffix(head, "\n"), "", "@100ms", "ACK", "\n" + strings.TrimSuffix(other, "\n"), "", "\n", "ACK"},
 		"receiving: nothing behind the sum":   {enq, "ACK", strings.TrimSuffix(head, "\r\n"), "", "@100ms", "ACK", "\r\n" + other, "ACK"},
 		"receiving: nothing behind ETX":       {enq, "ACK", head[:len(head)-4], "", "@1s", "", other, "ACK ACK"},
 
@@ -298,13 +298,13 @@ func TestDelivered(t *testing.T) {
 	}
 }
 
-// TestNotSafeUndoes has the frame that was not taken leave nothing behind, where it ended a record and where it did not.
+// TestNotSafeUndoes has the frame that was not taken leave nothing behind, also where it ends a record that another one began.
 func TestNotSafeUndoes(t *testing.T) {
 	e := newEnd(t, astm.LinkOptions{})
-	e.do(enq + frame(1, "H|\\^&\rC|1|ab", false))
-	last := frame(2, "c\rL|1\r", true)
+	e.do(enq + frame(1, "H|\\^&\rC|1\rL", false))
+	last := frame(2, "|1\r", true)
 	for range 3 {
-		if got := e.do(last); got != "deliver" || string(e.last.Data) != "H|\\^&\rC|1|abc\rL|1\r" {
+		if got := e.do(last); got != "deliver" || string(e.last.Data) != "H|\\^&\rC|1\rL|1\r" {
 			t.Fatalf("%q %q", got, e.last.Data)
 		}
 		e.do("not safe")

@@ -45,6 +45,13 @@ func TestGet(t *testing.T) {
 			t.Errorf("%s: %q, want %q", path, got, want)
 		}
 	}
+	m = astm.Message("H!@#$!!!LAB\rP!1!!A#B|C@D\rH|\\^&\rP|1||A#B^C\r")
+	for path, want := range map[string]string{"P.4": "A#B|C@D", "P.4[2]": "D", "P.4.2": "B|C", "P[2].4.1": "A#B", "H[2].2": `|\^&`} {
+		if got := string(m.Get(path)); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+	m = astm.Message(paths)
 	if n := testing.AllocsPerRun(100, func() { m.Get("O[2].3"); m.Get("P.6[2].2") }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
