@@ -49,7 +49,8 @@ type device struct {
 	slots   chan struct{}
 	wake    chan struct{} // capacity 1
 	memory  atomic.Int64  // bytes of unfinished messages
-	busy    atomic.Int64  // Unix nanoseconds until which ENQ hears NAK
+	opened  time.Time
+	busy    atomic.Int64 // nanoseconds after opened until which ENQ hears NAK
 
 	mu     sync.Mutex
 	queue  []*delivery     // guarded by mu: what came and was not read
@@ -85,6 +86,7 @@ func (d *device) Open(ctx context.Context, env sdk.Env, from sdk.Position) error
 	}
 	d.env, d.batch, d.queue, d.gone = env, nil, nil, nil
 	d.slots, d.wake = make(chan struct{}, mostWaiting), make(chan struct{}, 1)
+	d.opened = time.Now()
 	d.memory.Store(0)
 	d.busy.Store(0)
 	d.recall(from)
@@ -194,7 +196,7 @@ func (d *device) Ack(_ context.Context, upTo sdk.Position) error {
 
 // Refuse has the links answer NAK, now to the frame and for a while to ENQ. What could not be read comes again.
 func (d *device) Refuse(context.Context, sdk.Position, sdk.Reason) error {
-	d.busy.Store(time.Now().Add(busyTime).UnixNano())
+	d.busy.Store(int64(time.Since(d.opened) + busyTime))
 	var back []*delivery
 	for _, v := range d.batch {
 		if v.conn == nil {
@@ -222,7 +224,7 @@ func (d *device) Refuse(context.Context, sdk.Position, sdk.Reason) error {
 func (d *device) Close(context.Context) error { return nil }
 
 // isBusy says whether ENQ is to be answered with NAK.
-func (d *device) isBusy(now time.Time) bool { return now.UnixNano() < d.busy.Load() }
+func (d *device) isBusy(now time.Time) bool { return int64(now.Sub(d.opened)) < d.busy.Load() }
 
 // put hands a delivery to Read. It waits while too many wait already; false means that ctx has ended.
 func (d *device) put(ctx context.Context, v *delivery) bool {

@@ -68,7 +68,6 @@ func TestInPieces(t *testing.T) {
 		c.say(all[0])
 		c.expect(ack)
 		c.say(all[1][:at])
-		time.Sleep(50 * time.Microsecond) // no condition: the pieces may come as one, which is as good
 		c.say(all[1][at:])
 		c.expect(ack)
 		c.say(eot)
@@ -115,11 +114,15 @@ func TestAtOnce(t *testing.T) {
 func TestHalfClose(t *testing.T) {
 	r := newRig(t, nil)
 	c := r.dial()
+	r.hold.Lock()
 	c.say(enq, strings.Join(frames(text("1")), ""))
 	if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
-	c.expect(strings.Repeat(ack, 6))
+	c.expect(strings.Repeat(ack, 5))
+	time.Sleep(20 * time.Millisecond) // for the end to be heard; where it is later, less is tested
+	r.hold.Unlock()
+	c.expect(ack)
 	c.ends()
 	r.await(1)
 }
@@ -294,6 +297,35 @@ func TestBounds(t *testing.T) {
 	if n := r.d.memory.Load(); n != 0 {
 		t.Errorf("%d bytes are held", n)
 	}
+}
+
+// TestLargeBatch has more wait than fits in a batch: everything is answered, and no batch is too large.
+func TestLargeBatch(t *testing.T) {
+	r := newRig(t, nil)
+	first := r.dial()
+	r.hold.Lock()
+	first.say(enq, strings.Join(frames(text("0")), ""))
+	first.expect(strings.Repeat(ack, 5))
+	var calls []*caller
+	for i := range 5 {
+		c := r.dial()
+		c.say(enq)
+		c.expect(ack)
+		c.say(string(astm.AppendFrame(nil, 1, []byte("H|\\^&\rC|1|"+strings.Repeat("x", 60000)), false)))
+		c.expect(ack)
+		c.say(string(astm.AppendFrame(nil, 2, []byte("\rP|1|"+fmt.Sprint(i)+"\rR|1|A|1\rL|1\r"), true)))
+		calls = append(calls, c)
+	}
+	time.Sleep(20 * time.Millisecond) // for all to wait; where one comes later, less is tested
+	r.hold.Unlock()
+	for _, c := range calls {
+		c.expect(ack)
+	}
+	r.await(6)
+	if r.mu.Lock(); r.most > 256<<10 || len(r.stored) != 6 {
+		t.Errorf("batch of %d bytes, %d records", r.most, len(r.stored))
+	}
+	r.mu.Unlock()
 }
 
 // TestIdle closes a connection that says nothing, and none that waits for its answer.

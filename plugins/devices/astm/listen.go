@@ -103,8 +103,8 @@ func (d *device) call(ctx context.Context, tcp net.Conn) error {
 		n, err := wire.Read(b)
 		return b[:n], err
 	}, peer)
+	defer close(ended)
 	err := c.run(ctx)
-	close(ended)
 	if ctx.Err() == nil {
 		d.env.Log.Info("instrument disconnected", "peer", peer, "why", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -37,6 +38,8 @@ type rig struct {
 	mu     sync.Mutex
 	stored []sdk.Record // guarded by mu
 	refuse int          // guarded by mu: batches that are still to be refused
+	hold   sync.Mutex   // held: the host writes
+	most   int          // guarded by mu: bytes of the largest batch of several records
 	came   chan struct{}
 }
 
@@ -115,7 +118,16 @@ func (r *rig) open() {
 
 // answer stores a batch or refuses it.
 func (r *rig) answer(ctx context.Context, b sdk.Batch) error {
+	r.hold.Lock()
+	defer r.hold.Unlock()
 	r.mu.Lock()
+	size := 0
+	for i := range b.Records {
+		size += len(b.Records[i].Raw) + len(b.Records[i].Data)
+	}
+	if len(b.Records) > 1 {
+		r.most = max(r.most, size)
+	}
 	refuse := r.refuse > 0
 	if refuse {
 		r.refuse--
@@ -148,7 +160,7 @@ func (r *rig) await(n int) {
 	for range n {
 		select {
 		case <-r.came:
-		case <-time.After(10 * time.Second):
+		case <-time.After(30 * time.Second):
 			r.t.Fatalf("a record is missing; %d are stored\n%s", len(r.records()), r.log.String())
 		}
 	}
@@ -220,7 +232,7 @@ func (c *caller) ends() {
 	if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		c.t.Fatal(err)
 	}
-	if n, err := c.Read(make([]byte, 1)); n > 0 || errors.Is(err, context.DeadlineExceeded) {
+	if n, err := c.Read(make([]byte, 1)); n > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
 		c.t.Fatalf("%d bytes, %v", n, err)
 	}
 }
