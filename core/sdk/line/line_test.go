@@ -152,6 +152,38 @@ func TestSilenceAndDiscard(t *testing.T) {
 	})
 }
 
+// However the bytes come, the texts are the same; noise, a frame without an end and one that is too long are none.
+func TestFrames(t *testing.T) {
+	const wire = "noise\x03\x02one\x03\x02cut\x02two\x03\x03\x02far too long\x03lost\x03\x02\x03\x02three\x03"
+	want := []string{"one", "two", "", "three"}
+	for size := 1; size <= len(wire); size++ {
+		synctest.Test(t, func(t *testing.T) {
+			env, end := session(t)
+			a, b := net.Pipe()
+			frames := line.Frames{Port: line.On(env, a), Start: 2, End: 3, Limit: 5}
+			written := make(chan error, 1)
+			go func() {
+				for rest := []byte(wire); len(rest) > 0; rest = rest[min(size, len(rest)):] {
+					if _, err := b.Write(rest[:min(size, len(rest))]); err != nil {
+						written <- err
+						return
+					}
+				}
+				written <- nil
+			}()
+			for _, w := range want {
+				if got, err := frames.Next(t.Context()); string(got) != w || err != nil {
+					t.Fatalf("pieces of %d: %q, %v; want %q", size, got, err, w)
+				}
+			}
+			if err := <-written; err != nil {
+				t.Fatal(err)
+			}
+			end()
+		})
+	}
+}
+
 // A driver that does not read does not make the port keep all that comes.
 func TestReadsAheadWithALimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
