@@ -52,6 +52,7 @@ func (d *Decoded) take(l *Link, now time.Time, size int, o Options) {
 				d.reject(a.Reject)
 			case ActionDeliver:
 				d.message(a, size, o)
+			default: // nobody is there to hear it
 			}
 		}
 		l.Safe(now)

@@ -56,6 +56,9 @@ func TestSharedSamples(t *testing.T) {
 
 // TestBounded has Decode keep its bound of memory and end soon, whatever is said to it again and again.
 func TestBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long with the race detector; FuzzDecode holds the same bound")
+	}
 	for name, data := range map[string]string{
 		"results":         "H|\\^&\r" + strings.Repeat("R|||1\r", astm.MaxResults) + "L|1\r",
 		"orders":          "H|\\^&\r" + strings.Repeat("O\rR|||1\r", astm.MaxOrders) + "L|1\r",

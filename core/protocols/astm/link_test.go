@@ -261,6 +261,7 @@ func carry(from, to *end, name string, order *[]string) (moved bool) {
 			*order = append(*order, name+" sent")
 		case astm.ActionReject, astm.ActionFailed:
 			to.t.Errorf("%+v", a)
+		case astm.ActionHeard:
 		}
 	}
 	return moved
@@ -330,9 +331,13 @@ func TestLimits(t *testing.T) {
 		{frame(2, strings.Repeat("x", 600), false), "too_large NAK"}, // never
 		{frame(2, "x", false), "NAK"},
 		{eot, ""},
-		{message, "deliver"}, {"safe", ""},
-		{"H|\\^&\rC|1|" + strings.Repeat("x", 1000), "too_large"}, {"\rL|1\r", ""}, {"@30s", ""},
-		{message, "deliver"}, {"safe", ""},
+		{message, "deliver"},
+		{"safe", ""},
+		{"H|\\^&\rC|1|" + strings.Repeat("x", 1000), "too_large"},
+		{"\rL|1\r", ""},
+		{"@30s", ""},
+		{message, "deliver"},
+		{"safe", ""},
 	} {
 		if got := e.do(step[0]); got != step[1] {
 			t.Fatalf("%.20q: %q, want %q", step[0], got, step[1])

@@ -1,6 +1,7 @@
 package astm_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -183,7 +184,7 @@ func TestContents(t *testing.T) {
 		"H|\\^&\r" + strings.Repeat("R|1|A|1\r", astm.MaxResults+1):               astm.ErrTooMany,
 		"H|\\^&\r" + strings.Repeat("O|1\rR|1|A|1\r", astm.MaxOrders+1) + "O|1\r": astm.ErrTooMany,
 	} {
-		if _, err := astm.Message(message).Read(astm.Options{}); err != want {
+		if _, err := astm.Message(message).Read(astm.Options{}); !errors.Is(err, want) {
 			t.Errorf("%.20q: %v, want %v", message, err, want)
 		}
 	}

@@ -111,7 +111,7 @@ func (d *device) Open(ctx context.Context, env sdk.Env, from sdk.Position) error
 
 func (d *device) check() error {
 	if !textenc.Known(d.CodePage) {
-		return fmt.Errorf("code_page %q: cp949, cp932, windows-1252 ...", d.CodePage)
+		return fmt.Errorf("code_page %q is unknown: cp949, cp932 and windows-1252 are some that are known", d.CodePage)
 	}
 	if d.MaxMessageMB > d.MaxMemoryMB {
 		return errors.New("max_memory_mb is below max_message_mb")

@@ -99,12 +99,12 @@ func (o *options) check(list string, pty bool) error {
 	return nil
 }
 
-func runAnalyser(ctx context.Context, o options, pty bool, out io.Writer) error {
+func runAnalyser(ctx context.Context, o options, pty bool, out io.Writer) (err error) {
 	place, err := openPlace(o, pty)
 	if err != nil {
 		return err
 	}
-	defer place.close()
+	defer func() { err = errors.Join(err, place.close()) }()
 	if _, err := fmt.Fprintf(out, "%s, seed %d\n", place.what, o.seed); err != nil {
 		return err
 	}
@@ -146,11 +146,11 @@ type place struct {
 	conn  sim.Conn // nil while there is none
 	open  func(ctx context.Context) (sim.Conn, error)
 	stays bool // a serial line, which does not end with the driver
-	close func()
+	close func() error
 }
 
 func openPlace(o options, pty bool) (*place, error) {
-	p := &place{close: func() {}}
+	p := &place{close: func() error { return nil }}
 	switch {
 	case o.connect != "":
 		p.what = "calls " + o.connect
@@ -161,7 +161,7 @@ func openPlace(o options, pty bool) (*place, error) {
 			return nil, err
 		}
 		p.what, p.open = listensOn+ln.Addr(), ln.Accept
-		p.close = func() { ln.Close() }
+		p.close = ln.Close
 	case pty:
 		t, err := sim.OpenPTY()
 		if err != nil {
@@ -169,7 +169,7 @@ func openPlace(o options, pty bool) (*place, error) {
 		}
 		p.what, p.stays = "speaks on "+t.Path(), true
 		p.open = func(context.Context) (sim.Conn, error) { return t, nil }
-		p.close = func() { t.Close() }
+		p.close = t.Close
 	default:
 		f, err := openTTY(o.pty)
 		if err != nil {
@@ -177,7 +177,7 @@ func openPlace(o options, pty bool) (*place, error) {
 		}
 		p.what, p.stays = "speaks on "+o.pty, true
 		p.open = func(context.Context) (sim.Conn, error) { return f, nil }
-		p.close = func() { f.Close() }
+		p.close = f.Close
 	}
 	return p, nil
 }
@@ -256,12 +256,12 @@ func (b *bench) run(ctx context.Context) error {
 }
 
 // conformance is the instrument of the suite: it listens, and the driver calls.
-func conformance(ctx context.Context, in io.Reader, out io.Writer) error {
+func conformance(ctx context.Context, in io.Reader, out io.Writer) (err error) {
 	b, err := newBench(options{listen: "127.0.0.1:0", results: 2, timeout: astm.AnswerTime, seed: 1})
 	if err != nil {
 		return err
 	}
-	defer b.a.place.close()
+	defer func() { err = errors.Join(err, b.a.place.close()) }()
 	produce := func(size int) func(n int) error {
 		return func(n int) error { b.give(n, size); return nil }
 	}
