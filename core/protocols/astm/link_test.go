@@ -312,6 +312,24 @@ func TestNotSafeUndoes(t *testing.T) {
 	}
 }
 
+// TestLargest takes a message of 16 MiB, and refuses one byte more.
+func TestLargest(t *testing.T) {
+	for more, want := range []string{"deliver", "too_large NAK"} {
+		e := newEnd(t, astm.LinkOptions{})
+		e.do(enq)
+		left := astm.MaxMessage + more - len("H|\\^&\rC|1|") - len("\rL|1\r")
+		got, number := e.do(frame(1, "H|\\^&\rC|1|", false)), 2
+		for ; left > 0 && got == "ACK"; number++ {
+			n := min(left, astm.MaxLongText)
+			got = e.do(frame(number, strings.Repeat("x", n), false))
+			left -= n
+		}
+		if got != "ACK" || e.do(frame(number, "\rL|1\r", true)) != want {
+			t.Errorf("%d bytes more: %s", more, got)
+		}
+	}
+}
+
 // TestLimits has a message that is too large refused, and no more kept than is allowed.
 func TestLimits(t *testing.T) {
 	held, most := 0, 0

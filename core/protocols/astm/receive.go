@@ -102,19 +102,27 @@ func (l *Link) frame(now time.Time, t *Token) {
 	case t.Number != (max(l.last, 0)+1)&7:
 		l.refuse(now, t, exam.RejectBadLength, "frame number is not the next one")
 		return
-	case len(l.text)+len(t.Text)+1 > l.o.MaxMessage:
+	case len(l.text)+grows(t) > l.o.MaxMessage:
 		l.reject(exam.RejectTooLarge, "message is larger than allowed", l.began, int(t.Offset-l.began)+len(t.Raw), l.text)
 		l.drops()
 		l.drop = true
 		l.write(NAK)
 		return
 	}
-	if !l.o.Grow(len(t.Text) + 1) {
+	if !l.o.Grow(grows(t)) {
 		l.write(NAK)
 		return
 	}
 	l.flushNoise()
 	l.take(t)
+}
+
+// grows is by how much a frame makes the message longer: its text, and a CR where it ends a record that has none.
+func grows(t *Token) int {
+	if t.Last && len(t.Text) > 0 && t.Text[len(t.Text)-1] != CR {
+		return len(t.Text) + 1
+	}
+	return len(t.Text)
 }
 
 // take adds a frame's text to the message, and delivers that where it ends.
@@ -131,10 +139,8 @@ func (l *Link) take(t *Token) {
 		l.record = len(l.text) + i + 1
 	}
 	l.add(t.Text...)
-	if l.newLine = t.Last; t.Last && !bytes.HasSuffix(t.Text, []byte{CR}) && len(t.Text) > 0 {
+	if l.newLine = t.Last; grows(t) > len(t.Text) {
 		l.add(CR) // the end of a record that the frame's end says
-	} else {
-		l.o.Grow(-1)
 	}
 	if t.Last && isLast(l.text[l.record:]) {
 		l.refused = false

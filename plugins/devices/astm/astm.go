@@ -71,6 +71,7 @@ type testSetting struct {
 type delivery struct {
 	conn     *conn // whose link waits for the answer; nil of a reject
 	message  []byte
+	loose    bool // without frames: its sender hears no answer, and does not send it again
 	warnings []string
 	reject   exam.Reject
 	key      string // of a message, in batch and position
@@ -153,7 +154,7 @@ func (d *device) Read(ctx context.Context) (sdk.Batch, error) {
 				continue
 			}
 			records := d.records(v, count)
-			if d.isRecent(v.key) {
+			if !v.loose && d.isRecent(v.key) {
 				v.conn.answer(true, v.key)
 				<-d.slots
 				continue

@@ -160,7 +160,7 @@ func (c *conn) over(now time.Time) error {
 // act does what the link wants; false means that ctx has ended.
 func (c *conn) act(ctx context.Context) bool {
 	for _, a := range c.link.Take() {
-		v := &delivery{message: a.Data, warnings: a.Warnings, reject: a.Reject}
+		v := &delivery{message: a.Data, loose: a.Loose, warnings: a.Warnings, reject: a.Reject}
 		switch a.Kind {
 		case astm.ActionWrite:
 			if c.deaf == nil {

@@ -204,17 +204,28 @@ func TestAgain(t *testing.T) {
 	for name, c := range map[string]struct {
 		message string
 		lost    bool // the answer
+		loose   bool // without frames
 		want    int  // ids, of two messages
 	}{
-		"with a time, answer lost":     {text("1"), true, 1},
-		"with a time, answer heard":    {text("1"), false, 1},
-		"without a time, answer lost":  {timeless, true, 1},
-		"without a time, answer heard": {timeless, false, 2},
+		"with a time, answer lost":     {text("1"), true, false, 1},
+		"with a time, answer heard":    {text("1"), false, false, 1},
+		"without a time, answer lost":  {timeless, true, false, 1},
+		"without a time, answer heard": {timeless, false, false, 2},
+		"without frames and a time":    {timeless, false, true, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, nil)
-			line := r.dial()
-			if c.lost {
+			line, rest := r.dial(), 3
+			switch {
+			case c.loose:
+				line.say(timeless, timeless)
+				r.await(2)
+				r.kill()
+				r.open()
+				line = r.dial()
+				line.say(timeless)
+				rest = 2
+			case c.lost:
 				line.say(enq, strings.Join(frames(c.message), ""))
 				r.await(1)
 				r.dial().say("junk", enq) // a batch without a message forgets nothing
@@ -222,14 +233,14 @@ func TestAgain(t *testing.T) {
 				r.kill()
 				r.open()
 				line = r.dial()
-			} else {
+				line.send(c.message)
+				rest = 1
+			default:
+				line.send(c.message)
 				line.send(c.message)
 			}
-			line.send(c.message)
 			line.send(text("2"))
-			if r.await(1); !c.lost {
-				r.await(2)
-			}
+			r.await(rest)
 			ids := r.ids()
 			maps.DeleteFunc(ids, func(id string, _ int) bool { return strings.HasSuffix(id, "-r") })
 			if n := len(ids); n != c.want+1 {

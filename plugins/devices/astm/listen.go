@@ -53,11 +53,11 @@ func (d *device) accept(ctx context.Context, ln net.Listener) error {
 			why = "max_connections are open"
 		}
 		if why != "" {
-			tcp.Close()
 			if now := time.Now(); now.Sub(told) > time.Minute {
 				told = now
 				d.env.Log.Warn("connection refused", "peer", tcp.RemoteAddr().String(), "why", why)
 			}
+			tcp.Close()
 			continue
 		}
 		open.Add(1)
