@@ -25,7 +25,7 @@ const (
 // gives the same record again.
 //
 //	hostd folder catalogue 1
-//	b                                        the files of the first scan were taken in as ignored
+//	b                                        the very first scan came to its end
 //	i PATH SIZE MTIME                        ignored
 //	s PATH SIZE MTIME KEY MASK               stored
 //	- PATH                                   forgotten

@@ -83,7 +83,7 @@ func (r *rig) open() error {
 		r.t.Fatal(err)
 	}
 	r.mkdir("staging")
-	values := map[string]any{"dir": r.dir}
+	values := map[string]any{"dir": r.dir, "existing": "import"}
 	maps.Copy(values, r.settings)
 	text, err := json.Marshal(values)
 	if err != nil {

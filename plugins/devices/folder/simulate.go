@@ -177,7 +177,7 @@ func conformance(ctx context.Context, in io.Reader, out io.Writer) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	i := newInstrument(dir, "joia", 1)
 	return sim.Conformance(ctx, in, out, sim.Instrument{
-		Settings: map[string]any{"dir": dir, "format": "joia", "settle": "0s"},
+		Settings: map[string]any{"dir": dir, "format": "joia", "settle": "0s", "existing": "import"},
 		Produce: func(n int) error {
 			for range n {
 				if err := i.dir.RenameIn(i.exam()); err != nil {

@@ -174,7 +174,10 @@ func TestPosition(t *testing.T) {
 	if len(p) > sdk.MaxPosition {
 		t.Errorf("%d bytes", len(p))
 	}
-	for _, foreign := range []sdk.Position{"x", "f1 ", "f2 " + p[3:], p + ",", p + ":", p + ":zz", p[:len(p)-1]} {
+	if list, ok := parsePosition((&batch{}).position()); !ok || len(list) > 0 {
+		t.Errorf("in the middle of a file: %v, %v", list, ok)
+	}
+	for _, foreign := range []sdk.Position{"x", "f1", "f2 " + p[3:], p + ",", p + ":", p + ":zz", p[:len(p)-1]} {
 		if _, ok := parsePosition(foreign); ok {
 			t.Errorf("%q is a position", foreign)
 		}
