@@ -51,11 +51,11 @@ func BenchmarkImport(b *testing.B) {
 	}
 }
 
-// BenchmarkScan looks through a folder of 10,000 files in which nothing is new; bare is what the operating system takes
+// BenchmarkScan looks through a folder of 100,000 files in which nothing is new; bare is what the operating system takes
 // for listing and looking at them.
 func BenchmarkScan(b *testing.B) {
 	r := newRig(b, map[string]any{"settle": "0s", "after": "keep"})
-	r.fill(10_000)
+	r.fill(100_000)
 	r.mustOpen().poll()
 	b.Run("unchanged", func(b *testing.B) {
 		b.ReportAllocs()

@@ -35,6 +35,8 @@ type catalogue struct {
 	entries  map[key]*entry
 	baseline bool
 	scan     uint64 // number of the current scan
+	there    int    // entries whose file the current scan has seen
+	name     []byte // memory of pathKey
 	lines    int
 	unsaved  []byte
 }
@@ -53,8 +55,10 @@ type entry struct {
 const catalogueHead = "hostd folder catalogue 1"
 
 // pathKey stands for a path below the watched folder.
-func pathKey(rel string) key {
-	sum := sha256.Sum256([]byte(filepath.ToSlash(rel)))
+func pathKey(rel string) key { return keyOf([]byte(filepath.ToSlash(rel))) }
+
+func keyOf(path []byte) key {
+	sum := sha256.Sum256(path)
 	return key(sum[:len(key{})])
 }
 
@@ -147,13 +151,15 @@ func (c *catalogue) rewrite() error {
 }
 
 // begin starts a scan, endScan ends one that saw the whole folder.
-func (c *catalogue) begin() { c.scan++ }
+func (c *catalogue) begin() { c.scan, c.there = c.scan+1, 0 }
 
 func (c *catalogue) endScan(now time.Time) {
+	if c.there == len(c.entries) {
+		return
+	}
 	for path, e := range c.entries {
 		switch {
 		case e.scan == c.scan:
-			e.gone = time.Time{}
 		case e.gone.IsZero():
 			e.gone = now
 		case now.Sub(e.gone) > goneFor:
@@ -162,31 +168,47 @@ func (c *catalogue) endScan(now time.Time) {
 	}
 }
 
+// see notes that the current scan sees the file of an entry.
+func (c *catalogue) see(e *entry) {
+	if e.scan != c.scan {
+		e.scan, e.gone = c.scan, time.Time{}
+		c.there++
+	}
+}
+
 // get is the entry of a file that the current scan sees, or nil.
 func (c *catalogue) get(rel string) *entry {
 	if len(c.entries) == 0 {
 		return nil // spares a hash for each file, where nothing stays in the folder
 	}
-	e := c.entries[pathKey(rel)]
+	c.name = append(c.name[:0], filepath.ToSlash(rel)...)
+	e := c.entries[keyOf(c.name)]
 	if e != nil {
-		e.scan = c.scan
+		c.see(e)
 	}
 	return e
 }
 
 func (c *catalogue) put(e *entry) {
-	e.scan = c.scan
 	if old := c.entries[e.path]; old != nil && old.stamp == e.stamp && old.key == e.key && old.mask == e.mask && old.ignored == e.ignored {
+		c.see(old)
 		return
+	} else if old != nil && old.scan == c.scan {
+		c.there--
 	}
+	c.see(e)
 	c.entries[e.path] = e
 	c.unsaved = e.appendLine(c.unsaved)
 	c.lines++
 }
 
 func (c *catalogue) drop(path key) {
-	if c.entries[path] == nil {
+	e := c.entries[path]
+	if e == nil {
 		return
+	}
+	if e.scan == c.scan {
+		c.there--
 	}
 	delete(c.entries, path)
 	c.unsaved = append(hex.AppendEncode(append(c.unsaved, "- "...), path[:]), '\n')

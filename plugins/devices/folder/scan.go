@@ -127,7 +127,10 @@ func (d *folder) walk(ctx context.Context, rel string, each func(rel string, inf
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		name := filepath.Join(rel, e.Name())
+		name := e.Name()
+		if rel != "." {
+			name = filepath.Join(rel, name)
+		}
 		if e.IsDir() {
 			if at := filepath.Join(d.Dir, name); d.Recursive && at != d.done && at != d.failed {
 				return d.walk(ctx, name, each)

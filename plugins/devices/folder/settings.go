@@ -41,7 +41,7 @@ func (d *folder) check() error {
 	}
 	for i, p := range d.Patterns {
 		d.Patterns[i] = strings.ToLower(p)
-		if _, err := path.Match(p, ""); err != nil {
+		if _, err := path.Match(p, ""); err != nil || p == "" {
 			faults = append(faults, fmt.Errorf("patterns: %q is not a pattern", p))
 		}
 	}
@@ -112,9 +112,12 @@ func below(dir, place, otherwise string) string {
 func (d *folder) keeps() bool { return d.After == "keep" }
 
 func (d *folder) matches(name string) bool {
-	name = strings.ToLower(name)
 	for _, p := range d.Patterns {
-		if ok, _ := path.Match(p, name); ok {
+		if end := p[1:]; p[0] == '*' && !strings.ContainsAny(end, `*?[\`) { // spares a copy of each name in lower case
+			if at := len(name) - len(end); at >= 0 && strings.EqualFold(name[at:], end) {
+				return true
+			}
+		} else if ok, _ := path.Match(p, strings.ToLower(name)); ok {
 			return true
 		}
 	}
