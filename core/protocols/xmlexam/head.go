@@ -107,7 +107,7 @@ func moment(date, time, order string) string {
 		return day
 	}
 	for i := range parts {
-		if !padded(&parts[i], 2) {
+		if !padded(&parts[i], 2) || len(parts[i]) > 2 {
 			return day
 		}
 	}
