@@ -46,6 +46,8 @@ var table = []line{
 	{pkg: "core/sdk", inTests: []string{"core/sdk", "core/sdk/sdktest"}},
 	{pkg: "core/sdk/exam", may: []string{"core/sdk"}},
 	{pkg: "core/sdk/share"}, // Windows shares: a device logs on to one, and doctor says in the same words why it cannot
+	// line: the cable between a driver and its instrument; go.bug.st/serial is pure Go on Windows and Linux, alive, and BSD.
+	{pkg: "core/sdk/line", may: []string{"core/sdk"}, inTests: []string{"core/sdk/sim"}, owns: []string{"go.bug.st/serial"}},
 	{pkg: "core/sdk/capture", inTests: []string{"core/protocols/examtest"}}, // what passed over a line: serve writes it, sim plays it, the host shows it
 	{
 		pkg: "core/sdk/serve", may: []string{"core/sdk", "core/sdk/exam", "core/sdk/capture", "core/internal/wire", "core/internal/life"},
@@ -124,7 +126,7 @@ var table = []line{
 }
 
 // contract is what a plugin sees of us.
-var contract = []string{"core/sdk", "core/sdk/exam", "core/sdk/serve", "core/sdk/sim", "core/sdk/capture", "core/sdk/share", "core/protocols/..."}
+var contract = []string{"core/sdk", "core/sdk/exam", "core/sdk/serve", "core/sdk/line", "core/sdk/sim", "core/sdk/capture", "core/sdk/share", "core/protocols/..."}
 
 // stage is what every stage may import, and what this one may besides.
 func stage(more ...string) []string {

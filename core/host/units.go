@@ -123,7 +123,7 @@ func (h *Host) newUnit(kind, name, plugin string, memory int64, session supervis
 	if path, u.missing = h.dropins.store.Program(plugin); u.missing != nil {
 		log.Warn("it does not run: its plugin is missing", "plugin", plugin, "err", u.missing)
 	}
-	u.inst = supervise.NewInstance(supervise.Program{Name: name, Path: path, SocketDir: h.places.sockets, Log: h.logs.Plugin(log), Memory: memory},
+	u.inst = supervise.NewInstance(supervise.Program{Name: name, Path: path, SocketDir: h.places.sockets, Log: h.logs.Plugin(log), Memory: memory, Yields: kind == "sink"},
 		func(ctx context.Context, proc *supervise.Process, up func()) error {
 			return u.beside.after(session)(ctx, proc, up)
 		}, log)

@@ -11,8 +11,8 @@ import (
 // Describe reads the settings of a plugin out of the tags of a struct, or a pointer to one: each field with a tag
 // `setting:"name[,required][,secret]"` is a setting; `default`, `unit`, `min`, `max`, `enum` (separated by commas) and
 // `help` say the rest. A field is a string, bool, int, int64, float64, time.Duration, []string or map[string]string; a
-// struct with such fields is a block, a list of these is blocks, and a map[string]any is a tree. An error is a mistake of
-// the plugin's author. Something that is not a struct has no settings.
+// struct with such fields is a block, a list of these is blocks, and a map[string]any is a tree. An embedded struct without a
+// tag gives its settings as if they stood there (line.Settings). An error is a mistake of the plugin's author. Something that is not a struct has no settings.
 func Describe(settings any) ([]Setting, error) {
 	t := structType(settings)
 	if t == nil {
@@ -27,6 +27,13 @@ func describeStruct(t reflect.Type, depth int) ([]Setting, error) {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		tag, ok := f.Tag.Lookup("setting")
+		if embeds(f) {
+			inner, err := describeStruct(f.Type, depth)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, inner...)
+		}
 		if !ok {
 			continue
 		}
@@ -37,6 +44,12 @@ func describeStruct(t reflect.Type, depth int) ([]Setting, error) {
 		list = append(list, s)
 	}
 	return list, nil
+}
+
+// embeds says that the settings of the field's struct stand among those of the struct that has the field.
+func embeds(f reflect.StructField) bool {
+	_, tagged := f.Tag.Lookup("setting")
+	return f.Anonymous && !tagged && f.IsExported() && f.Type.Kind() == reflect.Struct
 }
 
 func structType(settings any) reflect.Type {

@@ -167,18 +167,21 @@ func (s Settings) values() (map[string]any, error) {
 	return values, nil
 }
 
-// fill sets the tagged fields, which stand in the order of list. The values were checked.
-func fill(target reflect.Value, list []Setting, values map[string]any) {
-	at := 0
+// fill sets the tagged fields, which stand in the order of list, and returns what of list is left. The values were checked.
+func fill(target reflect.Value, list []Setting, values map[string]any) (rest []Setting) {
 	for i := range target.NumField() {
-		if _, tagged := target.Type().Field(i).Tag.Lookup("setting"); !tagged {
+		f := target.Type().Field(i)
+		if embeds(f) {
+			list = fill(target.Field(i), list, values)
+		}
+		if _, tagged := f.Tag.Lookup("setting"); !tagged {
 			continue
 		}
-		s := &list[at]
-		at++
 		target.Field(i).SetZero()
-		s.fill(target.Field(i), values)
+		list[0].fill(target.Field(i), values)
+		list = list[1:]
 	}
+	return list
 }
 
 // fill sets the field, which is zero, to what was written or to the default.

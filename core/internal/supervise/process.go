@@ -38,7 +38,8 @@ type Program struct {
 	Path      string       // of the binary
 	SocketDir string       // for Unix sockets: short, and the host's alone
 	Log       hclog.Logger // takes what the plugin logs
-	Memory    int64        // bytes that a process may use; 0 is no limit. See limitMemory of each system
+	Memory    int64        // bytes that a process may use; 0 is no limit. See group.begin of each system
+	Yields    bool         // the processor goes to others first where there is too little: to the host, and to who reads instruments
 	Stdin     *os.File     // its standard input, at whose end it ends; nil is this process's own, see HoldPlugins
 	// StartTimeout is how long the process may take to its handshake; 0 is 15 seconds.
 	StartTimeout time.Duration

@@ -12,8 +12,8 @@ func processAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setp
 // group is the plugin's process group.
 type group struct{}
 
-// begin has nothing to do: these systems have no limit of another process's memory. What soften says is all there is.
-func (group) begin(*os.Process, int64) error { return nil }
+// begin leaves all as it is: these systems have no limit of another process's memory. What soften says is all there is.
+func (group) begin(*os.Process, int64, bool) error { return nil }
 
 // kill ends the process and what it started. An error means that nothing is left to end.
 func (group) kill(p *os.Process) error { return syscall.Kill(-p.Pid, syscall.SIGKILL) }

@@ -21,15 +21,20 @@ type group struct {
 	job windows.Handle // guarded by mu: 0 before begin, after close, and where the system does not nest jobs
 }
 
-// begin puts the process that has just started into a job whose memory is limited; 0 is no limit. What a process asks for
+// begin puts the process that has just started into a job whose memory is limited (0 is no limit), and whose priority is
+// below normal where it yields. What a process asks for
 // above it, it does not get; Go ends it then, and says so. What the process started before this is in the host's job alone.
-func (g *group) begin(p *os.Process, memory int64) error {
+func (g *group) begin(p *os.Process, memory int64, yields bool) error {
 	limits := windows.JOBOBJECT_EXTENDED_LIMIT_INFORMATION{
 		BasicLimitInformation: windows.JOBOBJECT_BASIC_LIMIT_INFORMATION{LimitFlags: windows.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE},
 	}
 	if memory > 0 {
 		limits.BasicLimitInformation.LimitFlags |= windows.JOB_OBJECT_LIMIT_JOB_MEMORY
 		limits.JobMemoryLimit = uintptr(memory)
+	}
+	if yields {
+		limits.BasicLimitInformation.LimitFlags |= windows.JOB_OBJECT_LIMIT_PRIORITY_CLASS
+		limits.BasicLimitInformation.PriorityClass = windows.BELOW_NORMAL_PRIORITY_CLASS
 	}
 	job, err := newJob(&limits)
 	if err != nil {

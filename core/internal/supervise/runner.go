@@ -45,7 +45,7 @@ func (c *child) Start(context.Context) error {
 	if err := c.proc.cmd.Start(); err != nil {
 		return err
 	}
-	if err := c.proc.group.begin(c.proc.cmd.Process, c.prog.Memory); err != nil {
+	if err := c.proc.group.begin(c.proc.cmd.Process, c.prog.Memory, c.prog.Yields); err != nil {
 		c.prog.Log.Warn("the plugin runs without the limits of its process", "err", err.Error())
 	}
 	return nil

@@ -20,7 +20,7 @@ var (
 	direct = []string{
 		"github.com/go-viper/mapstructure/v2", "github.com/hashicorp/cronexpr", "github.com/hashicorp/go-hclog",
 		"github.com/hashicorp/go-plugin", "github.com/knadh/koanf/providers/confmap", "github.com/knadh/koanf/providers/env/v2",
-		"github.com/knadh/koanf/v2", "github.com/sirupsen/logrus", "go.yaml.in/yaml/v3", "golang.org/x/sys",
+		"github.com/knadh/koanf/v2", "github.com/sirupsen/logrus", "go.bug.st/serial", "go.yaml.in/yaml/v3", "golang.org/x/sys",
 		"google.golang.org/grpc", "google.golang.org/protobuf", "gopkg.in/natefinch/lumberjack.v2",
 	}
 	indirect = []string{
@@ -34,15 +34,6 @@ var (
 		"github.com/pmezard/go-difflib", "github.com/stretchr/objx", "github.com/stretchr/testify", "gonum.org/v1/gonum",
 		"gopkg.in/check.v1", "gopkg.in/yaml.v3",
 	}
-)
-
-// The serial library of a serial driver, which hostd itself does not use.
-const (
-	serialModule  = "go.bug.st/serial"
-	serialVersion = "v1.8.0"
-	serialSums    = `go.bug.st/serial v1.8.0 h1:ZtnmN8aYXtPlTghwSvDWPHKBHL9TM6oFDa+KpSn4SQE=
-go.bug.st/serial v1.8.0/go.mod h1:d0MmS16Qt9b1m06yoYRNUXhRRTJV5Qg2S5EKqQtnayQ=
-`
 )
 
 // writeSDK writes the SDK's source where it is not, and gives its path as seen from the module in dir.
@@ -130,17 +121,8 @@ func (p *Plan) moduleFiles(sdkAt string) (mod, sum []byte, err error) {
 		return nil, nil, err
 	}
 	needs := "require " + sdkModule + " v" + p.Version + "\n"
-	if p.Kind == "serial" {
-		needs = "require (\n\t" + sdkModule + " v" + p.Version + "\n\t" + serialModule + " " + serialVersion + "\n)\n"
-		sum = sorted(append(sum, serialSums...))
-	}
 	text := "module " + p.Module + "\n\n" + goLine(hostd) + needs + "\n" + requireText(hostd, slices.Sorted(slices.Values(slices.Concat(direct, indirect))), " // indirect")
 	return []byte(text + "\nreplace " + sdkModule + " => " + sdkAt + "\n"), sum, nil
-}
-
-func sorted(lines []byte) []byte {
-	list := slices.Sorted(strings.Lines(string(lines)))
-	return []byte(strings.Join(list, ""))
 }
 
 // goLine is the line of the Go version, and an empty one.

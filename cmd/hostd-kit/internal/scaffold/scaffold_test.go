@@ -89,13 +89,6 @@ func TestModulesKeepTheContract(t *testing.T) {
 		if *every {
 			t.Parallel()
 		}
-		if kind == "serial" {
-			cmd := exec.CommandContext(t.Context(), "go", "mod", "download", "go.bug.st/serial")
-			cmd.Dir = dir
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Skipf("the serial library cannot be had here: %v\n%s", err, out)
-			}
-		}
 		goTool(t, dir, "vet", "-mod=readonly", "./...")
 		if *every {
 			goToolFor(t, "windows", dir, "vet", "-mod=readonly", "./...")
@@ -150,9 +143,6 @@ func TestFiles(t *testing.T) {
 			}
 		}
 		most := map[sdk.Role]int{sdk.RoleDevice: 45, sdk.RoleSink: 55}[role]
-		if kind == "serial" {
-			most = 56 // frames, and an answer that must not come twice
-		}
 		if n := codeLines(t, filepath.Join(dir, "main.go")); n > most {
 			t.Errorf("main.go has %d lines of code, want %d at most", n, most)
 		}
