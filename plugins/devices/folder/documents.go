@@ -34,8 +34,13 @@ func (d *folder) mediaOf(in *input) string {
 // sniff tells PDF (ISO 32000-1, 7.5.2), JPEG, PNG, TIFF, GIF and BMP by the bytes with which they begin.
 func sniff(head []byte, size int64) string {
 	for _, m := range []struct{ magic, media string }{
-		{"%PDF-", "application/pdf"}, {"\xff\xd8\xff", "image/jpeg"}, {"\x89PNG\r\n\x1a\n", "image/png"},
-		{"II*\x00", "image/tiff"}, {"MM\x00*", "image/tiff"}, {"GIF87a", "image/gif"}, {"GIF89a", "image/gif"},
+		{"%PDF-", "application/pdf"},
+		{"\xff\xd8\xff", "image/jpeg"},
+		{"\x89PNG\r\n\x1a\n", "image/png"},
+		{"II*\x00", "image/tiff"},
+		{"MM\x00*", "image/tiff"},
+		{"GIF87a", "image/gif"},
+		{"GIF89a", "image/gif"},
 	} {
 		if bytes.HasPrefix(head, []byte(m.magic)) {
 			return m.media

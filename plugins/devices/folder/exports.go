@@ -81,7 +81,7 @@ func (s *sitting) nidek() string {
 // huvitz has no patient's id: the unit's patient is its running number.
 func (s *sitting) huvitz() string {
 	eye := func(letter string, l lens) string {
-		return fmt.Sprintf("<r%[1]ss>%[2].2f</r%[1]ss>\n<r%[1]sc>%[3].2f</r%[1]sc>\n<r%[1]sa>%[4]d</r%[1]sa>\n", letter, l.sphere, l.cylinder, l.axis)
+		return fmt.Sprintf("<r%[1]ss>%.2[2]f</r%[1]ss>\n<r%[1]sc>%.2[3]f</r%[1]sc>\n<r%[1]sa>%[4]d</r%[1]sa>\n", letter, l.sphere, l.cylinder, l.axis)
 	}
 	return fmt.Sprintf("<datalab>\n<patient>%05d</patient>\n<date>%s</date>\n<version>1.00</version>\n<ref>\n%s%s</ref>\n</datalab>\n",
 		s.number, s.at.Format("2006/01/02"), eye("r", s.right), eye("l", s.left))

@@ -43,6 +43,11 @@ func TestSimulate(t *testing.T) {
 				if err := <-done; err != nil {
 					t.Fatal(err)
 				}
+				for id, e := range r.exams() {
+					if o := e.Observations[len(e.Observations)-1]; strings.Contains(o.Value.String(), "%!") {
+						t.Errorf("%s: %+v", id, o)
+					}
+				}
 				if n := r.count(exam.Kind); n != c.exams || len(r.stored) != c.exams+c.rejects {
 					t.Errorf("%d exams, %d records", n, len(r.stored))
 				}
