@@ -49,7 +49,7 @@ func (d *folder) save() {
 
 func (d *folder) remember(w *work) {
 	d.stored[w.key] = w.mask
-	d.cat.put(&entry{path: pathKey(w.rel), stamp: w.stamp, key: w.key, mask: w.mask})
+	d.cat.put(entry{path: pathKey(w.rel), stamp: w.stamp, key: w.key, mask: w.mask})
 }
 
 // finish moves a file and forgets it. One that has changed since it was read stays, and is read again; its content may be

@@ -81,11 +81,11 @@ func (d *folder) scan(ctx context.Context) error {
 // it makes them known.
 func (d *folder) known(rel string, st stamp) bool {
 	if d.first && d.Existing == "ignore" {
-		d.cat.put(&entry{path: pathKey(rel), stamp: st, ignored: true})
+		d.cat.put(entry{path: pathKey(rel), stamp: st, ignored: true})
 		return true
 	}
-	e := d.cat.get(rel)
-	return e != nil && e.stamp == st && (e.ignored || d.keeps())
+	e, ok := d.cat.get(rel)
+	return ok && e.stamp == st && (e.ignored || d.keeps())
 }
 
 // ready says whether the file has held still for long enough, and what it waits for is there or will not come.
