@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/hostd/hostd/core/protocols/mapped"
@@ -20,6 +21,10 @@ const (
 	batchBytes  = 240 << 10
 	refusePause = time.Second
 )
+
+// gcPercent is less than what serve sets for streams of records: each scan of a large folder leaves much garbage behind, and would
+// take several times the memory of what is known of its files.
+const gcPercent = 50
 
 // folder is the device. Its calls never overlap (window 1); only watch runs beside them, and it touches nothing of this
 // but alarm.
@@ -103,6 +108,9 @@ func (d *folder) Open(ctx context.Context, env sdk.Env, from sdk.Position) error
 	}
 	if err := d.check(); err != nil {
 		return err
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
 	}
 	d.env, d.batch, d.queue, d.rest, d.moves, d.locked, d.pauseUntil = env, nil, nil, nil, nil, 0, time.Time{}
 	d.seen, d.stored = map[string]*sight{}, map[key]uint64{}
