@@ -50,11 +50,11 @@ func words(number uintptr) (wrong, do string) {
 	case 5: // ERROR_ACCESS_DENIED
 		return "access is denied: the server knows the account, and it has no right here", "give it the right to read and change on the share and on its folder: " +
 			"the user of this device where one is written, else the account of the hostd service"
-	case 53, 1203, 1231: // ERROR_BAD_NETPATH, ERROR_NO_NET_OR_BAD_PATH, ERROR_NETWORK_UNREACHABLE
+	case 53, 1203, 1222, 1231: // ERROR_BAD_NETPATH, _NO_NET_OR_BAD_PATH, _NO_NETWORK, _NETWORK_UNREACHABLE
 		return "the server cannot be reached", seeName
 	case 67: // ERROR_BAD_NET_NAME
 		return "the server has no share of this name", seeName
-	case 51, 59, 64, 121, 1222: // ERROR_REM_NOT_LIST, _UNEXP_NET_ERR, _NETNAME_DELETED, _SEM_TIMEOUT, _NO_NETWORK
+	case 51, 59, 64, 121: // ERROR_REM_NOT_LIST, _UNEXP_NET_ERR, _NETNAME_DELETED, _SEM_TIMEOUT
 		return "the connection to the server is gone", "see whether server and network are up: it is tried again by itself"
 	case 86, 1326, 2202: // ERROR_INVALID_PASSWORD, ERROR_LOGON_FAILURE, ERROR_BAD_USERNAME
 		return "the server does not take the user name or the password", seeLogin

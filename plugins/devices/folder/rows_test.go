@@ -66,6 +66,26 @@ func TestManyRows(t *testing.T) {
 	})
 }
 
+// TestRowsRefused holds that a file of which a part was refused is read from its beginning.
+func TestRowsRefused(t *testing.T) {
+	inBubble(t, mappedBy("csv", map[string]any{"settle": "0s"}), func(t *testing.T, r *rig) {
+		const rows = 600
+		r.write("a.csv", csvHead+csvRows(1, rows))
+		b := r.read()
+		r.store(b)
+		r.ack(b)
+		r.wantFiles("a.csv")
+		if err := r.d.Refuse(t.Context(), r.read().Next, sdk.ReasonDisk); err != nil {
+			t.Fatal(err)
+		}
+		r.run(5 * time.Second)
+		if len(r.stored) != rows || len(r.order) != rows+len(b.Records) {
+			t.Errorf("%d records, sent %d times", len(r.stored), len(r.order))
+		}
+		r.wantFiles("done/a.csv")
+	})
+}
+
 // TestGrowingRows holds that a file to which rows are appended gives the new ones as new records, and the old ones as they were.
 func TestGrowingRows(t *testing.T) {
 	inBubble(t, mappedBy("auto", map[string]any{"after": "keep"}), func(t *testing.T, r *rig) {
