@@ -45,6 +45,7 @@ var table = []line{
 
 	{pkg: "core/sdk", inTests: []string{"core/sdk", "core/sdk/sdktest"}},
 	{pkg: "core/sdk/exam", may: []string{"core/sdk"}},
+	{pkg: "core/sdk/share"}, // Windows shares: a device logs on to one, and doctor says in the same words why it cannot
 	// line: the cable between a driver and its instrument; go.bug.st/serial is pure Go on Windows and Linux, alive, and BSD.
 	{pkg: "core/sdk/line", may: []string{"core/sdk"}, inTests: []string{"core/sdk/sim"}, owns: []string{"go.bug.st/serial"}},
 	{pkg: "core/sdk/capture", inTests: []string{"core/protocols/examtest"}}, // what passed over a line: serve writes it, sim plays it, the host shows it
@@ -90,7 +91,7 @@ var table = []line{
 	{pkg: "core/protocols/lineprofile", may: []string{"core/sdk", "core/sdk/exam", "core/protocols/*"}, owns: []string{"go.yaml.in/yaml"}},
 	{pkg: "core/protocols/*", may: []string{"core/sdk", "core/sdk/exam", "core/protocols/*"}, owns: []string{"golang.org/x/text"}},
 
-	{pkg: "core/host", may: []string{"core/sdk", "core/sdk/exam", "core/sdk/capture", "core/sdk/sim", "config", "core/internal/*"}},
+	{pkg: "core/host", may: []string{"core/sdk", "core/sdk/exam", "core/sdk/capture", "core/sdk/share", "core/sdk/sim", "config", "core/internal/*"}},
 	{
 		pkg: "cmd/hostd", may: []string{"core/sdk", "core/sdk/capture", "core/sdk/sim", "config", "config/dpapi", "core/host"}, inTests: core, command: true,
 		owns: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", xsys},
@@ -127,7 +128,7 @@ var table = []line{
 }
 
 // contract is what a plugin sees of us.
-var contract = []string{"core/sdk", "core/sdk/exam", "core/sdk/serve", "core/sdk/line", "core/sdk/sim", "core/sdk/capture", "core/protocols/..."}
+var contract = []string{"core/sdk", "core/sdk/exam", "core/sdk/serve", "core/sdk/line", "core/sdk/sim", "core/sdk/capture", "core/sdk/share", "core/protocols/..."}
 
 // stage is what every stage may import, and what this one may besides.
 func stage(more ...string) []string {

@@ -50,6 +50,7 @@ const (
 	probePort     = "port"
 	probeListen   = "listen"
 	probeSerial   = "serial_port"
+	probeShare    = "share"
 	probeLink     = "plugin_link"
 	probeDatabase = "database"
 	probeSpool    = "spool"
@@ -182,6 +183,7 @@ func (dr *doctor) probes() []probe {
 		{probePort, quickProbe, dr.port},
 		{probeListen, quickProbe, dr.listens},
 		{probeSerial, quickProbe, dr.serial},
+		{probeShare, longProbe, dr.shares},
 		{probeLink, quickProbe, link},
 		{probeDatabase, longProbe, dr.lookAtDatabase},
 		{probeProgram, quickProbe, dr.programs},

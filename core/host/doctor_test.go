@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"github.com/hostd/hostd/config"
 	"github.com/hostd/hostd/core/internal/admin"
 	"github.com/hostd/hostd/core/internal/life"
+	"github.com/hostd/hostd/core/sdk/share"
 )
 
 // examined is what Examine says; it must change nothing.
@@ -101,6 +103,9 @@ func TestExamineFindsWhatIsWrong(t *testing.T) {
 		"serial port of another system": {func(_ *testing.T, c *config.Config) {
 			device(c, "", "port", foreignPort)
 		}, probeSerial, foreignPort + " is the name of a serial port of another system", "serial port"},
+		"folder of a device": {func(t *testing.T, c *config.Config) {
+			device(c, "", "dir", filepath.Join(t.TempDir(), "none"))
+		}, probeShare, "is not there", "as settings.dir"},
 		"no key":   {func(t *testing.T, c *config.Config) { sealed(t, filepath.Join(c.DataDir, "spool")) }, probeSpool, "spool.key is not given", "write the key"},
 		"database": {func(t *testing.T, c *config.Config) { put(t, c.DataDir+"/hostd.db", strings.Repeat("noise", 99)) }, probeDatabase, "is not a database", "put back a backup"},
 		"server": {func(t *testing.T, c *config.Config) {
@@ -109,13 +114,13 @@ func TestExamineFindsWhatIsWrong(t *testing.T) {
 		"disk": {func(_ *testing.T, c *config.Config) { c.Spool.ReserveMB = 1 << 30 }, probeDisk, "no records are taken", "make room"},
 		"program of another system": {func(t *testing.T, c *config.Config) {
 			put(t, plugin(c, "topcon"), otherSystem)
-			device(c, "topcon", "dir", "x")
+			device(c, "topcon", "dir", ".")
 		}, probeProgram, "and this computer is", runtime.GOOS + "/" + runtime.GOARCH},
 		"empty program": {func(t *testing.T, c *config.Config) {
 			put(t, plugin(c, "topcon"), "")
-			device(c, "topcon", "dir", "x")
+			device(c, "topcon", "dir", ".")
 		}, probeProgram, "its file is empty: copy it anew; used by dev-1", "whole build"},
-		"no plugin": {func(_ *testing.T, c *config.Config) { device(c, "topcon", "dir", "x") }, probeSettings, "there is no plugin topcon", "docs/configuration.md"},
+		"no plugin": {func(_ *testing.T, c *config.Config) { device(c, "topcon", "dir", ".") }, probeSettings, "there is no plugin topcon", "docs/configuration.md"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := patient(t)
@@ -410,6 +415,36 @@ func TestSerialPorts(t *testing.T) {
 	list := dr.serial(t.Context())
 	if len(list) != 3 || list[0].Verdict != VerdictOK || !strings.Contains(list[1].Text, "not a device") || !strings.Contains(list[2].Text, "another system") {
 		t.Errorf("%+v", list)
+	}
+}
+
+// A folder that this account cannot read, one that is none, and a login where there are none are told apart.
+func TestWhyAFolderCannotBeRead(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	put(t, file, "")
+	for want, err := range map[string]error{
+		"can be read by this account": readable(t.TempDir()), "is not there": readable(file + "x"), "not a directory": readable(file),
+		"may not be read": &fs.PathError{Op: "open", Path: "x", Err: fs.ErrPermission}, "for Windows": share.ErrNotWindows,
+	} {
+		if runtime.GOOS == "windows" && want == "not a directory" {
+			continue // Windows says it with words of its own
+		}
+		if f := shareFinding("dev-1", "D", false, err); !strings.Contains(f.Text, want) || (f.Do == "") != (err == nil) || f.Subject != "device dev-1" {
+			t.Errorf("%v: %+v", err, f)
+		}
+	}
+	const unc = `\\server\share\out`
+	if mine, own := shareFinding("a", unc, false, nil), shareFinding("a", unc, true, nil); !strings.Contains(mine.Text, "LocalSystem") || !strings.Contains(own.Text, "by its user") {
+		t.Errorf("%+v, %+v", mine, own)
+	}
+	if runtime.GOOS != "windows" {
+		cfg := patient(t)
+		device(cfg, "", "dir", t.TempDir())
+		cfg.Devices[len(cfg.Devices)-1].Settings["user"] = "nobody"
+		dr := &doctor{cfg: cfg}
+		if list := dr.shares(t.Context()); len(list) != 1 || list[0].Verdict != VerdictFault || !strings.Contains(list[0].Do, "mount the share") {
+			t.Errorf("%+v", list)
+		}
 	}
 }
 

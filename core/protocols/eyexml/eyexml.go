@@ -5,7 +5,9 @@ package eyexml
 import (
 	"strings"
 
+	"github.com/hostd/hostd/core/protocols/huvitz"
 	"github.com/hostd/hostd/core/protocols/joia"
+	"github.com/hostd/hostd/core/protocols/myah"
 	"github.com/hostd/hostd/core/protocols/nidek"
 	"github.com/hostd/hostd/core/protocols/topascope"
 	"github.com/hostd/hostd/core/protocols/xmlexam"
@@ -18,6 +20,8 @@ const (
 	FormatJOIA      = "joia"      // JOIA common XML: Topcon, also Tomey and Rodenstock lensmeters
 	FormatNIDEK     = "nidek"     // NIDEK <Data>, NIDEK <Ophthalmology>, bare NIDEK lenses
 	FormatTopaScope = "topascope" // Tomey TOP-1000, Rodenstock TopaScope
+	FormatHuvitz    = "huvitz"    // Huvitz HTR-1A <datalab>
+	FormatMYAH      = "myah"      // Topcon MYAH
 )
 
 // Options of Decode; the zero Options are good defaults.
@@ -53,6 +57,10 @@ func Decode(data []byte, opt Options) (result exam.Result, read string) {
 		return nidek.Read(doc, data, limits), format
 	case FormatTopaScope:
 		return topascope.Read(doc, data, limits), format
+	case FormatHuvitz:
+		return huvitz.Read(doc, data, limits), format
+	case FormatMYAH:
+		return myah.Read(doc, data, limits), format
 	}
 	return xmlexam.Unfit(data), ""
 }
@@ -60,7 +68,7 @@ func Decode(data []byte, opt Options) (result exam.Result, read string) {
 // KnownFormat says whether name is one of the Format constants or empty.
 func KnownFormat(name string) bool {
 	switch name {
-	case "", FormatAuto, FormatJOIA, FormatNIDEK, FormatTopaScope:
+	case "", FormatAuto, FormatJOIA, FormatNIDEK, FormatTopaScope, FormatHuvitz, FormatMYAH:
 		return true
 	}
 	return false
@@ -75,6 +83,10 @@ func Sniff(doc *xmlexam.Doc) string {
 		return FormatNIDEK
 	case root.Is("Measurement"):
 		return FormatTopaScope
+	case root.Is("datalab"):
+		return FormatHuvitz
+	case root.Is("XMLDataPolarExportation"):
+		return FormatMYAH
 	case !root.Is("Ophthalmology"):
 		return ""
 	case strings.HasPrefix(common.Child("Version").Text(), "NIDEK"), strings.EqualFold(common.Child("Company").Text(), "NIDEK"):

@@ -30,11 +30,13 @@ func TestSamples(t *testing.T) {
 	examtest.Samples(t, "../joia/testdata", 9, auto)
 	examtest.Samples(t, "../nidek/testdata", 11, auto)
 	examtest.Samples(t, "../topascope/testdata", 1, auto)
+	examtest.Samples(t, "../huvitz/testdata", 2, auto)
+	examtest.Samples(t, "../myah/testdata", 1, auto)
 }
 
 // TestSharedSamples reads every XML file of the reference samples; the other files of tomey are of serial lines.
 func TestSharedSamples(t *testing.T) {
-	for kind, least := range map[string]int{"joia-xml": 9, "nidek-xml": 11, "tomey": 1} {
+	for kind, least := range map[string]int{"joia-xml": 9, "nidek-xml": 11, "tomey": 1, "huvitz": 2} {
 		t.Run(kind, func(t *testing.T) {
 			examtest.SamplesOf(t, examtest.Shared(t, kind), "*.xml", least, auto)
 		})

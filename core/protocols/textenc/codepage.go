@@ -118,6 +118,10 @@ func normalize(name string) string {
 		return "big5"
 	case "iso-8859-1", "latin1", "l1", "cp1252", "1252", "windows-1252":
 		return "windows-1252"
+	case "ibm437", "437":
+		return "cp437"
+	case "ibm850", "850":
+		return "cp850"
 	case "cp1250", "1250":
 		return "windows-1250"
 	case "cp1251", "1251":
@@ -142,6 +146,10 @@ func codepageOf(name string) encoding.Encoding {
 		return simplifiedchinese.GB18030
 	case "big5":
 		return traditionalchinese.Big5
+	case "cp437":
+		return charmap.CodePage437
+	case "cp850":
+		return charmap.CodePage850
 	case "windows-1250":
 		return charmap.Windows1250
 	case "windows-1251":

@@ -18,6 +18,7 @@ type Draft struct {
 	head     int  // observations that are no findings: running number, age, duration
 	full     bool // more than maxObservations
 	fragment bool
+	nobody   bool // see Anonymous
 }
 
 // NewDraft begins the exam of doc, which was parsed from data.
@@ -44,29 +45,29 @@ func (k Key) Near() Key {
 	return k
 }
 
-// Number adds the numeric finding in n, see value; a blank or dashed one is none. It says whether it added one.
+// Number adds the numeric finding in n, see the function Number; a blank or dashed one is none. It says whether it added one.
 func (d *Draft) Number(n Node, k Key) bool { return d.NumberIn(n, k, "") }
 
 // NumberIn is Number for an element whose own unit is unit where its attribute does not say.
 func (d *Draft) NumberIn(n Node, k Key, unit string) bool {
 	raw := n.Raw()
-	if isNothing(raw) {
+	if IsNothing(raw) {
 		return false
 	}
 	if declared := n.Attr("unit", "Unit"); declared != "" {
 		unit = declared
 	}
-	return d.put(k, number(raw, k.Code, unit), raw)
+	return d.put(k, Number(raw, k.Code, unit), raw)
 }
 
 // Signed is Number for an amount whose sign stands elsewhere, in the word base: the first letter of in and up is +, of
 // out and down -. An amount other than 0 without such a word keeps its own sign, with a warning.
 func (d *Draft) Signed(n Node, k Key, base string) bool {
 	raw := n.Raw()
-	if isNothing(raw) {
+	if IsNothing(raw) {
 		return false
 	}
-	v := number(raw, k.Code, "")
+	v := Number(raw, k.Code, "")
 	base = strings.TrimSpace(base)
 	f, isNumber := v.Float()
 	switch {
@@ -94,7 +95,7 @@ func (d *Draft) Text(n Node, k Key) bool {
 func (d *Draft) Acuity(n Node, k Key) bool {
 	raw := n.Raw()
 	text := strings.ReplaceAll(normalDecimal(strings.TrimSpace(raw)), " ", "")
-	if isNothing(text) {
+	if IsNothing(text) {
 		return false
 	}
 	if i := strings.LastIndexAny(text, "+-"); i > 0 && i < len(text)-1 && k.Code == exam.CodeVA {
@@ -145,6 +146,9 @@ func (d *Draft) EndHead() { d.head = len(d.Exam.Observations) }
 // Fragment says that the document is a part of what the instrument should have sent.
 func (d *Draft) Fragment() { d.fragment = true }
 
+// Anonymous says that the format has no place for a patient's id: that there is none is not worth a warning.
+func (d *Draft) Anonymous() { d.nobody = true }
+
 // Skip marks everything in n as known and without a place in the record.
 func (d *Draft) Skip(n Node) {
 	if n.IsLeaf() {
@@ -170,7 +174,7 @@ func (d *Draft) Finish(opt Options) exam.Result {
 	}
 	found := d.Exam.Warnings
 	d.Exam.Warnings = nil
-	if d.Exam.Patient.ID == "" && !d.fragment {
+	if d.Exam.Patient.ID == "" && !d.fragment && !d.nobody {
 		d.Exam.Warn(exam.WarnPatientIDBlank)
 	}
 	for _, w := range found {

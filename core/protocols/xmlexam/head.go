@@ -21,7 +21,7 @@ func (d *Draft) Head(n Node) {
 	d.Text(p.Child("No.", "No"), Key{Code: exam.CodeExamNo, Eye: exam.Both})
 	d.Number(p.Child("Age"), Key{Code: exam.CodeAge, Eye: exam.Both})
 	d.duration(n.Child("Duration"))
-	e.Patient = exam.Patient{ID: p.Child("ID").Text(), Name: personName(p), Sex: sex(p.Child("Sex").Text())}
+	e.Patient = exam.Patient{ID: p.Child("ID").Text(), Name: personName(p), Sex: Sex(p.Child("Sex").Text())}
 	if birth, ok := isoDate(p.Child("DOB").Text(), order); ok {
 		e.Patient.Birth = birth
 	}
@@ -30,12 +30,23 @@ func (d *Draft) Head(n Node) {
 
 // Moment reads when the exam was taken from one element: date, then _, T or a blank, then time of day.
 func (d *Draft) Moment(n Node) {
-	text := n.Text()
-	date, clock := text, ""
-	if i := strings.IndexAny(text, "_T "); i >= 0 {
-		date, clock = text[:i], text[i+1:]
+	d.Exam.TakenAt = Moment(n.Text(), "", "")
+}
+
+// Moment makes ISO 8601 of a date with any separators and a time of day, which may stand behind the date, too; empty where
+// the date is none, and only the date where the time is none. With the year last, order tells day from month: one that begins
+// with D or M.
+func Moment(date, clock, order string) string {
+	if i := strings.IndexAny(date, "_T "); i >= 0 && clock == "" {
+		date, clock = date[:i], date[i+1:]
 	}
-	d.Exam.TakenAt = moment(date, clock, "")
+	return moment(date, clock, order)
+}
+
+// Day is the date of Moment alone.
+func Day(text, order string) string {
+	day, _, _ := strings.Cut(Moment(text, "", order), "T")
+	return day
 }
 
 // personName prefers the name in the country's own letters.
@@ -52,7 +63,8 @@ func words(parts ...string) string {
 	return strings.Join(strings.Fields(strings.Join(parts, " ")), " ")
 }
 
-func sex(s string) string {
+// Sex is M, F or O for a maker's word, empty for none.
+func Sex(s string) string {
 	switch strings.ToLower(s) {
 	case "m", "male", "1":
 		return "M"
@@ -95,7 +107,7 @@ func moment(date, time, order string) string {
 		return day
 	}
 	for i := range parts {
-		if !padded(&parts[i], 2) {
+		if !padded(&parts[i], 2) || len(parts[i]) > 2 {
 			return day
 		}
 	}

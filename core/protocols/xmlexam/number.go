@@ -7,13 +7,13 @@ import (
 	"github.com/hostd/hostd/core/sdk/exam"
 )
 
-// isNothing says that a field was sent without a value: blank, or dashes and points ("--.-", "---").
-func isNothing(s string) bool { return strings.Trim(s, "-. \t\r\n") == "" }
+// IsNothing says that a field was sent without a value: blank, or dashes and points ("--.-", "---").
+func IsNothing(s string) bool { return strings.Trim(s, "-. \t\r\n") == "" }
 
-// number reads a numeric field: blanks around it and after the sign, a decimal comma, and a unit behind the digits
+// Number reads a numeric field: blanks around it and after the sign, a decimal comma, and a unit behind the digits
 // ("12.00 mm", "557um") are allowed. unit is the unit that the document names for it, or empty; the value is in the
 // unit of code. What is no number stays text, without the blanks around it.
-func number(raw, code, unit string) exam.Value {
+func Number(raw, code, unit string) exam.Value {
 	text := strings.TrimSpace(raw)
 	digits, suffix := splitUnit(normalDecimal(text))
 	if suffix != "" {
@@ -92,4 +92,4 @@ func exponent(unit string) (exp int, kind byte) {
 }
 
 // Value is the number in n in the unit of code, or the text that stands there.
-func Value(n Node, code string) exam.Value { return number(n.Raw(), code, n.Attr("unit", "Unit")) }
+func Value(n Node, code string) exam.Value { return Number(n.Raw(), code, n.Attr("unit", "Unit")) }

@@ -60,6 +60,7 @@ const (
 	RejectNoise        = "noise"
 	RejectParity       = "parity"
 	RejectMalformedXML = "malformed_xml"
+	RejectMalformed    = "malformed" // not of its format, where that is not XML
 	RejectEmpty        = "empty"
 	RejectBadLength    = "bad_length"
 	RejectNotDICOM     = "not_dicom"

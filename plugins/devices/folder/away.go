@@ -49,7 +49,7 @@ func (d *folder) save() {
 
 func (d *folder) remember(w *work) {
 	d.stored[w.key] = w.mask
-	d.cat.put(&entry{path: pathKey(w.rel), stamp: w.stamp, key: w.key, mask: w.mask})
+	d.cat.put(entry{path: pathKey(w.rel), stamp: w.stamp, key: w.key, mask: w.mask})
 }
 
 // finish moves a file and forgets it. One that has changed since it was read stays, and is read again; its content may be
@@ -151,9 +151,14 @@ func reasonWords(reason string) (wrong, todo string) {
 		return "there is no measurement in it; perhaps the instrument was switched off, or its disk or share was full.", again
 	case exam.RejectTooLarge:
 		return "it is larger than an exam can be, so it was not read.",
-			"If it is an exam, raise max_size_mb of this device and put the file back into the folder. If not, delete it."
+			"If it is an exam, raise max_size_mb (of a document max_attachment_mb) of this device and put the file back into the folder. If not, delete it."
 	case exam.RejectTooDeep:
 		return "its elements are nested deeper than in any known export.", "Check where the file comes from."
+	case exam.RejectMalformed:
+		return "it is not what the format in the settings says, it is cut off or damaged, or its columns or paths are not those of map in the settings.",
+			"Check the format, map and code_page of this device. " + again
+	case exam.RejectTruncated, exam.RejectBadLength:
+		return "it is cut off, or damaged.", again
 	case exam.RejectMalformedXML:
 		return "it is no XML of a known instrument, it is cut off or damaged, or its characters are not of the code page in the settings.",
 			"Check the format and code_page of this device. " + again

@@ -22,7 +22,7 @@ func TestConformance(t *testing.T) {
 	sdktest.RunDevice(t, sdktest.Device{Instrument: func(t testing.TB) sdktest.Instrument {
 		dir, next := t.TempDir(), 0
 		return sdktest.Instrument{
-			Settings: map[string]any{"dir": dir, "format": "joia", "settle": "0s"},
+			Settings: map[string]any{"dir": dir, "format": "joia", "settle": "0s", "existing": "import"},
 			Produce: func(n int) {
 				for range n {
 					next++

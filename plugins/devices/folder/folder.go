@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime/debug"
 	"time"
 
+	"github.com/hostd/hostd/core/protocols/mapped"
 	"github.com/hostd/hostd/core/sdk"
+	"github.com/hostd/hostd/core/sdk/share"
 )
 
 // Limits of one batch, and the pause after one that the host could not take.
@@ -19,25 +22,32 @@ const (
 	refusePause = time.Second
 )
 
+// gcPercent is less than what serve sets for streams of records: each scan of a large folder leaves much garbage behind, and would
+// take several times the memory of what is known of its files.
+const gcPercent = 50
+
 // folder is the device. Its calls never overlap (window 1); only watch runs beside them, and it touches nothing of this
 // but alarm.
 type folder struct {
-	Dir           string        `setting:"dir,required" help:"folder or share into which the instrument writes"`
-	Format        string        `setting:"format" default:"auto" enum:"auto,joia,nidek,topascope" help:"auto looks into each file"`
-	Patterns      []string      `setting:"patterns" help:"names of the files to read, with * and ?, in any case; *.xml where nothing is written"`
-	Recursive     bool          `setting:"recursive" default:"false" help:"read the folders inside dir, too"`
-	After         string        `setting:"after" default:"move" enum:"move,keep" help:"move: to done_dir or failed_dir; keep: leave the file where it is and remember it"`
-	DoneDir       string        `setting:"done_dir" default:"done" help:"where files go that were stored; inside dir where it is no full path"`
-	FailedDir     string        `setting:"failed_dir" default:"failed" help:"where files go that cannot be read, each with its reason"`
-	Existing      string        `setting:"existing" default:"import" enum:"import,ignore" help:"what becomes of the files that are there at the very first start"`
-	Settle        time.Duration `setting:"settle" default:"2s" min:"0" max:"600" help:"how long size and time of a file must hold still before it is read"`
-	IncompleteFor time.Duration `setting:"incomplete_wait" default:"30s" min:"0" max:"86400" help:"how long an empty or unfinished file must hold still before it counts as failed"`
-	AttachDirs    []string      `setting:"attachment_dirs" help:"where images are that an exam names, seen from the exam's folder; ../JPG and . where nothing is written"`
-	AttachWait    time.Duration `setting:"attachment_wait" default:"10s" min:"0" max:"86400" help:"how long an exam waits for its images before it goes without them"`
-	AttachLate    time.Duration `setting:"attachment_late" default:"24h" min:"0" max:"2592000" help:"how long a missing image is still looked for after that; it then completes its exam"`
-	CodePage      string        `setting:"code_page" default:"cp949" help:"code page of text that is not what its file says: cp949, cp932, windows-1252 ..., or none"`
-	MaxSizeMB     int           `setting:"max_size_mb" default:"16" unit:"MiB" min:"1" max:"1024" help:"larger files are not read"`
-	MaxAttachMB   int           `setting:"max_attachment_mb" default:"256" unit:"MiB" min:"1" max:"4095" help:"larger images are left where they are"`
+	Dir           string         `setting:"dir,required" help:"folder or share into which the instrument writes"`
+	User          string         `setting:"user" help:"Windows: who hostd is for the share, as DOMAIN\\name or name@domain; nothing is the account of the service"`
+	Password      string         `setting:"password,secret" help:"Windows: the password of user"`
+	Format        string         `setting:"format" default:"auto" enum:"auto,joia,nidek,topascope,huvitz,myah,gdt,csv,json,document" help:"auto looks into each file; csv and json need map"`
+	Map           mapped.Mapping `setting:"map" help:"csv and json: which column or path is which finding"`
+	Patterns      []string       `setting:"patterns" help:"names of the files to read, with * and ?, in any case; what the format is usually called where nothing is written"`
+	Recursive     bool           `setting:"recursive" default:"false" help:"read the folders inside dir, too"`
+	After         string         `setting:"after" default:"move" enum:"move,keep" help:"move: to done_dir or failed_dir; keep: leave the file where it is and remember it"`
+	DoneDir       string         `setting:"done_dir" default:"done" help:"where files go that were stored; inside dir where it is no full path"`
+	FailedDir     string         `setting:"failed_dir" default:"failed" help:"where files go that cannot be read, each with its reason"`
+	Existing      string         `setting:"existing" enum:"import,ignore" help:"what becomes of the files that are there at the very first start; must be written where they are more than 100"`
+	Settle        time.Duration  `setting:"settle" default:"2s" min:"0" max:"600" help:"how long size and time of a file must hold still before it is read"`
+	IncompleteFor time.Duration  `setting:"incomplete_wait" default:"30s" min:"0" max:"86400" help:"how long an empty or unfinished file must hold still before it counts as failed"`
+	AttachDirs    []string       `setting:"attachment_dirs" help:"where images are that an exam names, seen from the exam's folder; ../JPG and . where nothing is written"`
+	AttachWait    time.Duration  `setting:"attachment_wait" default:"10s" min:"0" max:"86400" help:"how long an exam waits for its images before it goes without them"`
+	AttachLate    time.Duration  `setting:"attachment_late" default:"24h" min:"0" max:"2592000" help:"how long a missing image is still looked for after that; it then completes its exam"`
+	CodePage      string         `setting:"code_page" default:"cp949" help:"code page of text that is not what its file says: cp949, cp932, windows-1252 ..., or none"`
+	MaxSizeMB     int            `setting:"max_size_mb" default:"16" unit:"MiB" min:"1" max:"1024" help:"larger files are not read"`
+	MaxAttachMB   int            `setting:"max_attachment_mb" default:"256" unit:"MiB" min:"1" max:"4095" help:"larger images are left where they are"`
 
 	env          sdk.Env
 	done, failed string // full paths
@@ -47,12 +57,13 @@ type folder struct {
 	seen         map[string]*sight // by path below Dir: files that are not settled, or wait for something
 	images       images
 	queue        []found // settled, oldest first
+	rest         *rows   // a file of many exams of which some are not sent
 	moves        []*work // stored, but still where they were: somebody holds the file
 	batch        *batch  // sent and not answered
 	alarm        chan time.Duration
 	pauseUntil   time.Time
 	locked       int  // files that could not be opened in the last scan, for the log
-	baseline     bool // the files of the very first scan are to be ignored
+	first        bool // no scan of this folder has come to its end
 }
 
 // stamp is what tells that a file has not changed.
@@ -98,7 +109,10 @@ func (d *folder) Open(ctx context.Context, env sdk.Env, from sdk.Position) error
 	if err := d.check(); err != nil {
 		return err
 	}
-	d.env, d.batch, d.queue, d.moves, d.locked, d.pauseUntil = env, nil, nil, nil, 0, time.Time{}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	d.env, d.batch, d.queue, d.rest, d.moves, d.locked, d.pauseUntil = env, nil, nil, nil, nil, 0, time.Time{}
 	d.seen, d.stored = map[string]*sight{}, map[key]uint64{}
 	d.images = newImages(d)
 	d.alarm = make(chan time.Duration, 1)
@@ -114,9 +128,14 @@ func (d *folder) Open(ctx context.Context, env sdk.Env, from sdk.Position) error
 			d.stored[e.key] = e.mask
 		}
 	})
-	d.baseline = d.Existing == "ignore" && from == "" && !d.cat.baseline
+	d.first = from == "" && !d.cat.baseline
 	if err := d.recall(from); err != nil {
 		return err
+	}
+	if d.User != "" {
+		if err := share.Connect(d.Dir, d.User, d.Password); err != nil {
+			return unreachable(d.Dir, err)
+		}
 	}
 	if _, err := os.Stat(d.Dir); err != nil {
 		return unreachable(d.Dir, err)
@@ -146,14 +165,15 @@ func (d *folder) Read(ctx context.Context) (sdk.Batch, error) {
 		return sdk.Batch{}, nil
 	}
 	b := &batch{keys: map[key]bool{}}
-	if len(d.queue) == 0 {
+	d.more(b)
+	if d.rest == nil && len(d.queue) == 0 {
 		if err := d.scan(ctx); err != nil {
 			return sdk.Batch{}, err
 		}
 		d.retryMoves(ctx)
 		d.takeLate(ctx, b)
 	}
-	for len(d.queue) > 0 && !b.full() && ctx.Err() == nil {
+	for d.rest == nil && len(d.queue) > 0 && !b.full() && ctx.Err() == nil {
 		f := d.queue[0]
 		d.queue = d.queue[1:]
 		if err := d.take(ctx, f, b); err != nil {
@@ -193,7 +213,7 @@ func (d *folder) Refuse(context.Context, sdk.Position, sdk.Reason) error {
 	if d.batch != nil {
 		d.unstage(d.batch)
 	}
-	d.batch, d.queue = nil, nil
+	d.batch, d.queue, d.rest = nil, nil, nil
 	d.pauseUntil = time.Now().Add(refusePause)
 	return nil
 }
@@ -210,9 +230,12 @@ func (d *folder) Close(context.Context) error {
 
 // unreachable says in plain words what to look at. The path is the configuration's own; names of files never appear.
 func unreachable(dir string, err error) error {
+	wrong, todo := share.Explain(err)
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
+	case wrong != "":
+		return fmt.Errorf("open folder %s: %s: %s", dir, wrong, todo)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("open folder %s: it is not there or cannot be reached: check `dir`, the share and the network", dir)
 	case errors.Is(err, fs.ErrPermission):

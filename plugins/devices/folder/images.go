@@ -64,7 +64,7 @@ func (m *images) mtimeOf(rel string) int64 {
 // find looks for an attachment of the exam in rel, which has settled itself and was written at mtime: a file that was
 // written no later has settled, too, since both times are the share's.
 func (m *images) find(rel, name string, mtime int64) (picture, bool) {
-	if !plainName(name) {
+	if name = lastPart(name); !plainName(name) {
 		return picture{}, false
 	}
 	for _, dir := range m.d.AttachDirs {
@@ -129,6 +129,9 @@ func (m *images) alike(dir, name string) string {
 }
 
 func fold(name string) string { return strings.ToLower(strings.ReplaceAll(name, " ", "")) }
+
+// lastPart is the file's name in a path of the instrument's: the folders in it are its own, and are not looked into.
+func lastPart(name string) string { return name[strings.LastIndexAny(name, `/\\`)+1:] }
 
 // plainName says that a name from an exam is no path.
 func plainName(name string) bool {

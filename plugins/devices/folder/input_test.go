@@ -24,16 +24,16 @@ import (
 // TestSamples imports the samples of the decoders as an instrument's share, and finds in the records what the samples
 // must give.
 func TestSamples(t *testing.T) {
-	for kind, least := range map[string]int{"joia": 9, "nidek": 11, "topascope": 1} {
+	for kind, least := range map[string]int{"joia": 9, "nidek": 11, "topascope": 1, "huvitz": 2, "myah": 1, "gdt": 4} {
 		t.Run(kind, func(t *testing.T) {
 			importSamples(t, filepath.Join("..", "..", "..", "core", "protocols", kind, "testdata"), least)
 		})
 	}
 }
 
-// TestSharedSamples does so with the reference samples; the other files of tomey are of serial lines.
+// TestSharedSamples does so with the reference samples; the other files of huvitz and tomey are of serial lines.
 func TestSharedSamples(t *testing.T) {
-	for kind, least := range map[string]int{"joia-xml": 9, "nidek-xml": 11, "tomey": 1} {
+	for kind, least := range map[string]int{"joia-xml": 9, "nidek-xml": 11, "tomey": 1, "huvitz": 2, "gdt": 4} {
 		t.Run(kind, func(t *testing.T) { importSamples(t, examtest.Shared(t, kind), least) })
 	}
 }
@@ -44,14 +44,15 @@ func importSamples(t *testing.T, dir string, least int) {
 		t.Fatal(err)
 	}
 	r.mustOpen().poll()
-	examtest.SamplesOf(t, dir, "*.xml", least, func(_ string, data []byte) (got exam.Result) {
+	examtest.SamplesOf(t, dir, "*.[xg][md][lt]", least, func(_ string, data []byte) (got exam.Result) {
 		for _, rec := range r.stored {
 			if string(rec.Raw) != string(data) {
 				continue
 			}
 			if rec.Kind == sdk.KindReject {
 				length, _ := strconv.ParseInt(rec.Labels[sdk.LabelLength], 10, 64)
-				got.Rejects = append(got.Rejects, exam.Reject{Reason: rec.Labels[sdk.LabelReason], Length: length, Detail: rec.Labels[labelDetail]})
+				offset, _ := strconv.ParseInt(rec.Labels[sdk.LabelOffset], 10, 64)
+				got.Rejects = append(got.Rejects, exam.Reject{Reason: rec.Labels[sdk.LabelReason], Offset: offset, Length: length, Detail: rec.Labels[labelDetail]})
 				continue
 			}
 			e, err := exam.Decode(rec.Data)
@@ -66,7 +67,7 @@ func importSamples(t *testing.T, dir string, least int) {
 		if e.IsDir() && (e.Name() == "done" || e.Name() == "failed") {
 			return filepath.SkipDir
 		}
-		if filepath.Ext(path) == ".xml" {
+		if r.d.matches(e.Name()) {
 			t.Errorf("%s is still there", filepath.Base(path))
 		}
 		return nil
@@ -277,6 +278,10 @@ func TestSettings(t *testing.T) {
 		"settle":    {"settle": "-1s"},
 		"max_size":  {"max_size_mb": 0},
 		"dir":       {"dir": ""},
+		"existing":  {"existing": "ask"},
+		"user":      {"user": "x"},
+		"map.obser": {"format": "csv"},
+		"patients":  {"map": map[string]any{"patients": "x"}},
 	} {
 		if err := newRig(t, settings).open(); err == nil || !strings.Contains(err.Error(), fault) {
 			t.Errorf("%v: %v", settings, err)

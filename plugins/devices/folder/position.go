@@ -42,6 +42,9 @@ func parsePosition(p sdk.Position) ([]storedKey, bool) {
 	if !ok {
 		return nil, false
 	}
+	if rest == "" {
+		return nil, true // in the middle of a file of many exams
+	}
 	var list []storedKey
 	for part := range strings.SplitSeq(rest, ",") {
 		name, mask, masked := strings.Cut(part, ":")

@@ -29,6 +29,7 @@ type rig struct {
 	root     string // holds share, state, staging
 	dir      string // the share
 	settings map[string]any
+	noWord   bool // the settings say nothing of existing files
 	d        *folder
 	pos      sdk.Position
 	log      bytes.Buffer
@@ -83,7 +84,10 @@ func (r *rig) open() error {
 		r.t.Fatal(err)
 	}
 	r.mkdir("staging")
-	values := map[string]any{"dir": r.dir}
+	values := map[string]any{"dir": r.dir, "existing": "import"}
+	if r.noWord {
+		delete(values, "existing")
+	}
 	maps.Copy(values, r.settings)
 	text, err := json.Marshal(values)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -27,6 +28,9 @@ type found struct {
 	rel string // path below Dir
 	stamp
 }
+
+// fewOld is how many files that were there before hostd are taken in where the configuration says nothing of them.
+const fewOld = 100
 
 // scan compares the folder with what is known, and queues the files that have settled. It is the authority: whatever was
 // missed before, it finds.
@@ -60,6 +64,11 @@ func (d *folder) scan(ctx context.Context) error {
 		d.queue = nil
 		return unreachable(d.Dir, err)
 	}
+	if d.first && d.Existing == "" && len(d.seen) > fewOld {
+		d.queue = nil
+		return fmt.Errorf("read folder %s: it holds %d files from before hostd, and nothing says whether they are wanted: write `existing: import` "+
+			"to take them all in, or `existing: ignore` to leave them and read only what comes from now on", d.Dir, len(d.seen))
+	}
 	d.forget()
 	d.report(locked)
 	slices.SortFunc(d.queue, func(a, b found) int { return cmp.Or(cmp.Compare(a.mtime, b.mtime), cmp.Compare(a.rel, b.rel)) })
@@ -71,12 +80,12 @@ func (d *folder) scan(ctx context.Context) error {
 // known says whether the file needs nothing more. At the very first scan of a folder whose old files are to be ignored,
 // it makes them known.
 func (d *folder) known(rel string, st stamp) bool {
-	if d.baseline {
-		d.cat.put(&entry{path: pathKey(rel), stamp: st, ignored: true})
+	if d.first && d.Existing == "ignore" {
+		d.cat.put(entry{path: pathKey(rel), stamp: st, ignored: true})
 		return true
 	}
-	e := d.cat.get(rel)
-	return e != nil && e.stamp == st && (e.ignored || d.keeps())
+	e, ok := d.cat.get(rel)
+	return ok && e.stamp == st && (e.ignored || d.keeps())
 }
 
 // ready says whether the file has held still for long enough, and what it waits for is there or will not come.
@@ -94,8 +103,8 @@ func (d *folder) forget() {
 			delete(d.seen, rel)
 		}
 	}
-	if d.baseline {
-		d.baseline = false
+	if d.first {
+		d.first = false
 		d.cat.setBaseline()
 	}
 }
@@ -118,7 +127,10 @@ func (d *folder) walk(ctx context.Context, rel string, each func(rel string, inf
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		name := filepath.Join(rel, e.Name())
+		name := e.Name()
+		if rel != "." {
+			name = filepath.Join(rel, name)
+		}
 		if e.IsDir() {
 			if at := filepath.Join(d.Dir, name); d.Recursive && at != d.done && at != d.failed {
 				return d.walk(ctx, name, each)

@@ -5,11 +5,19 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/hostd/hostd/core/protocols/eyexml"
 	"github.com/hostd/hostd/core/protocols/textenc"
+	"github.com/hostd/hostd/core/sdk/share"
+)
+
+// Formats besides those of package eyexml.
+const (
+	formatGDT      = "gdt"
+	formatCSV      = "csv"
+	formatJSON     = "json"
+	formatDocument = "document"
 )
 
 // noCodePage says that text which is not what its file says is not guessed.
@@ -21,29 +29,19 @@ func (d *folder) check() error {
 	if d.Dir == "" {
 		faults = append(faults, errors.New("dir is empty"))
 	}
-	if !eyexml.KnownFormat(d.Format) {
-		faults = append(faults, fmt.Errorf("format %q: one of auto, joia, nidek, topascope", d.Format))
-	}
-	for _, c := range []struct {
-		name, value string
-		allowed     []string
-	}{
-		{"after", d.After, []string{"move", "keep"}},
-		{"existing", d.Existing, []string{"import", "ignore"}},
-	} {
-		if !slices.Contains(c.allowed, c.value) {
-			faults = append(faults, fmt.Errorf("%s %q: one of %s", c.name, c.value, strings.Join(c.allowed, ", ")))
-		}
+	faults = append(faults, d.checkMap())
+	if (d.User != "" || d.Password != "") && (share.Root(d.Dir) == "" || d.User == "") {
+		faults = append(faults, errors.New(`user and password are for a dir that is a Windows share, such as \\server\share\folder, and both must be written`))
 	}
 	if d.CodePage != noCodePage && !textenc.Known(d.CodePage) {
 		faults = append(faults, fmt.Errorf("code_page %q: cp949, cp932, windows-1252 ..., or none", d.CodePage))
 	}
 	if len(d.Patterns) == 0 {
-		d.Patterns = []string{"*.xml"}
+		d.Patterns = d.usual()
 	}
 	for i, p := range d.Patterns {
 		d.Patterns[i] = strings.ToLower(p)
-		if _, err := path.Match(p, ""); err != nil {
+		if _, err := path.Match(p, ""); err != nil || p == "" {
 			faults = append(faults, fmt.Errorf("patterns: %q is not a pattern", p))
 		}
 	}
@@ -60,6 +58,33 @@ func (d *folder) check() error {
 		return fmt.Errorf("check settings: %w", err)
 	}
 	return d.places()
+}
+
+// checkMap says what is wrong with the mapping, where there is one or must be one.
+func (d *folder) checkMap() error {
+	if d.Format == formatCSV || d.Format == formatJSON || d.isMapped() {
+		return d.Map.Check()
+	}
+	return nil
+}
+
+func (d *folder) isMapped() bool { return len(d.Map.Observations) > 0 }
+
+// usual are the names that files of the format have. Images are read where they are asked for: beside an exam they belong to it.
+func (d *folder) usual() []string {
+	switch d.Format {
+	case formatGDT, formatCSV, formatJSON:
+		return []string{"*." + d.Format}
+	case formatDocument:
+		return []string{"*.pdf", "*.jpg", "*.jpeg", "*.png", "*.tif", "*.tiff", "*.bmp", "*.gif"}
+	case eyexml.FormatAuto:
+		names := []string{"*.xml", "*.gdt"}
+		if d.isMapped() {
+			names = append(names, "*.csv", "*.json")
+		}
+		return names
+	}
+	return []string{"*.xml"}
 }
 
 func (d *folder) places() error {
@@ -87,9 +112,12 @@ func below(dir, place, otherwise string) string {
 func (d *folder) keeps() bool { return d.After == "keep" }
 
 func (d *folder) matches(name string) bool {
-	name = strings.ToLower(name)
 	for _, p := range d.Patterns {
-		if ok, _ := path.Match(p, name); ok {
+		if end := p[1:]; p[0] == '*' && !strings.ContainsAny(end, `*?[\`) { // spares a copy of each name in lower case
+			if at := len(name) - len(end); at >= 0 && strings.EqualFold(name[at:], end) {
+				return true
+			}
+		} else if ok, _ := path.Match(p, strings.ToLower(name)); ok {
 			return true
 		}
 	}

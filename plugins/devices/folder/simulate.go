@@ -7,12 +7,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf16"
 
 	"github.com/hostd/hostd/core/sdk/serve"
 	"github.com/hostd/hostd/core/sdk/sim"
@@ -20,11 +21,17 @@ import (
 
 // instrument exports exams of invented people into a folder, as the maker's programs do.
 type instrument struct {
-	dir    sim.Folder
-	format string
-	rand   *rand.Rand
-	next   int // number of the next exam
+	dir      sim.Folder
+	format   string
+	rand     *rand.Rand
+	next     int    // number of the next exam
+	numbered bool   // patients are K-000001 and so on
+	done     string // where a file goes that was stored, where it is looked for; else empty
+	waiting  []export
 }
+
+// export is a file that is not in done yet.
+type export struct{ name, id string }
 
 // Ways in which an export goes wrong. Each exam is there whole in the end, once.
 const (
@@ -38,11 +45,13 @@ const (
 func simulate(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
 	flags := flag.NewFlagSet("folder simulate", flag.ContinueOnError)
 	dir := flags.String("dir", "", "folder into which it exports; it must be there")
-	format := flags.String("format", "joia", "joia or nidek")
+	format := flags.String("format", "joia", strings.Join(formats, ", ")+"; docs/devices/folder.md has the map of csv and json")
 	count := flags.Int("count", 1, "how many exams; 0 is no end")
 	every := flags.Duration("every", 2*time.Second, "pause between two exams")
 	ways := flags.String("misbehave", "", "slow, partial, rename-over, malformed, in turn; separated by commas")
 	seed := flags.Uint64("seed", 0, "the same seed makes the same people; 0 takes one from the clock")
+	numbered := flags.Bool("numbered", false, "the patients are K-000001 and so on; it says which file is in done, and ends when all are")
+	done := flags.String("done", "", "with --numbered: done_dir of the device; DIR/done where nothing is written")
 	suite := flags.Bool("conformance", false, "be the instrument of the conformance suite, in a folder of its own")
 	if err := serve.ParseFlags(flags, args, out); err != nil {
 		return err
@@ -56,8 +65,8 @@ func simulate(ctx context.Context, args []string, in io.Reader, out io.Writer) e
 		return serve.Usage(err)
 	case *dir == "":
 		return serve.Usage(errors.New("--dir is missing: into which folder does it export?"))
-	case *format != "joia" && *format != "nidek":
-		return serve.Usage(errors.New("--format is joia or nidek"))
+	case !slices.Contains(formats, *format):
+		return serve.Usage(errors.New("--format is one of " + strings.Join(formats, ", ")))
 	case *count < 0 || *every < 0:
 		return serve.Usage(errors.New("--count and --every cannot be negative"))
 	}
@@ -68,14 +77,55 @@ func simulate(ctx context.Context, args []string, in io.Reader, out io.Writer) e
 		return err
 	}
 	i := newInstrument(*dir, *format, *seed)
+	if i.numbered = *numbered; i.numbered {
+		if i.done = *done; i.done == "" {
+			i.done = filepath.Join(*dir, "done")
+		}
+	}
 	for n := 0; *count == 0 || n < *count; n++ {
 		if err := i.after(ctx, n, *every); err != nil {
 			return err
 		}
-		if err := i.export(ctx, turns[n%len(turns)], out); err != nil {
+		if err := errors.Join(i.export(ctx, turns[n%len(turns)], out), i.answered(out)); err != nil {
 			return err
 		}
 	}
+	return i.await(ctx, out)
+}
+
+// await looks until every file is in done.
+func (i *instrument) await(ctx context.Context, out io.Writer) error {
+	const between = 50 * time.Millisecond
+	for len(i.waiting) > 0 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(between):
+		}
+		if err := i.answered(out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// answered says which files have come to done: their exams are on the host's disk.
+func (i *instrument) answered(out io.Writer) error {
+	var left []export
+	for _, e := range i.waiting {
+		_, err := os.Stat(filepath.Join(i.done, e.name))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			left = append(left, e)
+			continue
+		case err == nil:
+			_, err = fmt.Fprintln(out, "answered "+e.id)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	i.waiting = left
 	return nil
 }
 
@@ -113,6 +163,9 @@ func (i *instrument) after(ctx context.Context, n int, every time.Duration) erro
 // export writes the next exam in one of the ways, and says so.
 func (i *instrument) export(ctx context.Context, way string, out io.Writer) error {
 	name, content := i.exam()
+	if i.numbered {
+		i.waiting = append(i.waiting, export{name, numberedID(i.next - 1)})
+	}
 	var err error
 	switch way {
 	case slow:
@@ -122,8 +175,7 @@ func (i *instrument) export(ctx context.Context, way string, out io.Writer) erro
 	case renameOver:
 		err = errors.Join(i.dir.RenameIn(name, content), i.dir.RenameIn(name, content))
 	case malformed:
-		damaged := slices.Clone(content)
-		damaged[len(damaged)/2] = '<'
+		damaged := slices.Concat(bytes.Repeat([]byte{1}, len(content)/2), content[len(content)/2:])
 		err = errors.Join(i.dir.Write("bad-"+name, damaged), i.dir.Write(name, content))
 	default:
 		err = i.dir.Write(name, content)
@@ -135,39 +187,6 @@ func (i *instrument) export(ctx context.Context, way string, out io.Writer) erro
 	return err
 }
 
-// exam makes the next exam of an invented person, and its file's name.
-func (i *instrument) exam() (name string, content []byte) {
-	n := i.next
-	i.next++
-	at := time.Date(2025, 3, 24, 8, 0, 0, 0, time.UTC).Add(time.Duration(n) * 5 * time.Minute)
-	id := fmt.Sprintf("S-%06d", i.rand.IntN(1_000_000))
-	eye := func() string {
-		return fmt.Sprintf("<Sphere>%+.2f</Sphere><Cylinder>%+.2f</Cylinder><Axis>%d</Axis>",
-			float64(i.rand.IntN(41)-20)/4, -float64(i.rand.IntN(9))/4, i.rand.IntN(181))
-	}
-	right, left := eye(), eye()
-	if i.format == "nidek" {
-		text := fmt.Sprintf("<?xml version=\"1.0\" encoding=\"UTF-16\"?>\r\n<Data><Company>NIDEK</Company><ModelName>ARK-1s</ModelName><Date>%s</Date>"+
-			"<Time>%s</Time><Patient><No.>%04d</No.><ID>%s</ID></Patient><R><AR><ARMedian>%s</ARMedian></AR></R><L><AR><ARMedian>%s</ARMedian></AR></L></Data>\r\n",
-			at.Format("2006/01/02"), at.Format(time.TimeOnly), n, id, right, left)
-		return fmt.Sprintf("ARK_%-14s_%s.xml", id, at.Format("20060102150405")), utf16le(text)
-	}
-	text := fmt.Sprintf("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\r\n<Ophthalmology><Common><Company>TOPCON</Company><ModelName>KR-800S</ModelName><Date>%s</Date>"+
-		"<Time>%s</Time><Patient><No.>%04d</No.><ID>%s</ID><FirstName>Probe</FirstName><LastName>Invented</LastName></Patient></Common>"+
-		"<Measure type=\"REF\"><REF><R><List No=\"1\">%s</List></R><L><List No=\"1\">%s</List></L></REF></Measure></Ophthalmology>\r\n",
-		at.Format(time.DateOnly), at.Format(time.TimeOnly), n, id, right, left)
-	return fmt.Sprintf("%04d_%s_TOPCON_KR-800S_.xml", n, at.Format("20060102_150405")), []byte(text)
-}
-
-// utf16le is the text with a byte order mark, as NIDEK writes it.
-func utf16le(text string) []byte {
-	b := []byte{0xff, 0xfe}
-	for _, u := range utf16.Encode([]rune(text)) {
-		b = append(b, byte(u), byte(u>>8))
-	}
-	return b
-}
-
 // conformance is the instrument of the suite.
 func conformance(ctx context.Context, in io.Reader, out io.Writer) (err error) {
 	dir, err := os.MkdirTemp("", "folder-simulate-")
@@ -177,7 +196,7 @@ func conformance(ctx context.Context, in io.Reader, out io.Writer) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	i := newInstrument(dir, "joia", 1)
 	return sim.Conformance(ctx, in, out, sim.Instrument{
-		Settings: map[string]any{"dir": dir, "format": "joia", "settle": "0s"},
+		Settings: map[string]any{"dir": dir, "format": "joia", "settle": "0s", "existing": "import"},
 		Produce: func(n int) error {
 			for range n {
 				if err := i.dir.RenameIn(i.exam()); err != nil {

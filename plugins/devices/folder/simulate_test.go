@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hostd/hostd/core/sdk/exam"
 )
 
 // TestSimulate has the device read what its instrument exports: each exam once, and the damaged files as rejects.
@@ -24,9 +26,15 @@ func TestSimulate(t *testing.T) {
 		{"nidek", "", 6, 0},
 		{"joia", "slow,rename-over", 6, 0},
 		{"nidek", "slow,partial,rename-over,malformed", 6, 3},
+		{"huvitz", "slow,malformed", 6, 3},
+		{"myah", "slow,partial,rename-over,malformed", 6, 3},
+		{"gdt", "slow,malformed", 6, 3},
+		{"csv", "slow,rename-over,malformed", 6, 2},
+		{"json", "slow,partial,rename-over,malformed", 6, 3},
+		{"document", "slow,rename-over,malformed", 0, 2 + 6},
 	} {
 		t.Run(c.format+" "+c.ways, func(t *testing.T) {
-			inBubble(t, map[string]any{"format": c.format}, func(t *testing.T, r *rig) {
+			inBubble(t, settingsOf(c.format), func(t *testing.T, r *rig) {
 				done := make(chan error, 1)
 				go func() {
 					done <- simulate(t.Context(), []string{"--dir", r.dir, "--format", c.format, "--count", "6", "--every", "3s", "--seed", "1", "--misbehave", c.ways}, nil, io.Discard)
@@ -35,10 +43,71 @@ func TestSimulate(t *testing.T) {
 				if err := <-done; err != nil {
 					t.Fatal(err)
 				}
-				if n := len(r.exams()); n != c.exams || len(r.stored) != c.exams+c.rejects {
+				for id, e := range r.exams() {
+					if o := e.Observations[len(e.Observations)-1]; strings.Contains(o.Value.String(), "%!") {
+						t.Errorf("%s: %+v", id, o)
+					}
+				}
+				if n := r.count(exam.Kind); n != c.exams || len(r.stored) != c.exams+c.rejects {
 					t.Errorf("%d exams, %d records", n, len(r.stored))
 				}
 			})
+		})
+	}
+}
+
+// settingsOf are the settings with which the device reads what the instrument exports; those of docs/devices/folder.md.
+func settingsOf(format string) map[string]any {
+	settings := map[string]any{"format": format}
+	places := []string{"SphR", "CylR", "AxisR", "SphL", "CylL", "AxisL"}
+	if format == "json" {
+		places = []string{"right.sphere", "right.cylinder", "right.axis", "left.sphere", "left.cylinder", "left.axis"}
+	}
+	if format == "csv" || format == "json" {
+		var list []map[string]any
+		for i, p := range places {
+			list = append(list, map[string]any{"from": p, "code": []string{"sphere", "cylinder", "axis"}[i%3], "eye": "RL"[i/3 : i/3+1], "method": "autoref"})
+		}
+		settings["map"] = map[string]any{"separator": "semicolon", "patient_id": "Id", "date": "Date", "time": "Time", "exam_no": "No", "observations": list}
+	}
+	return settings
+}
+
+// count is how many records of the kind are stored.
+func (r *rig) count(kind string) (n int) {
+	for _, rec := range r.stored {
+		if rec.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// TestSimulateNumbered holds that the instrument says which exam is stored when its file is put away, and no other, and ends when
+// all are.
+func TestSimulateNumbered(t *testing.T) {
+	for _, format := range []string{"joia", "nidek", "gdt", "csv", "json", "myah"} {
+		inBubble(t, settingsOf(format), func(t *testing.T, r *rig) {
+			var out bytes.Buffer
+			done := make(chan error, 1)
+			go func() {
+				done <- simulate(t.Context(), []string{"--dir", r.dir, "--format", format, "--count", "5", "--every", "0", "--seed", "1", "--numbered"}, nil, &out)
+			}()
+			time.Sleep(5 * time.Second)
+			synctest.Wait()
+			if strings.Contains(out.String(), "answered") {
+				t.Errorf("answered by nobody:\n%s", out.String())
+			}
+			r.run(10 * time.Second)
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			for n := 1; n <= 5; n++ {
+				id := fmt.Sprintf("K-%06d", n)
+				if strings.Count(out.String(), "answered "+id+"\n") != 1 || r.exams()[id] == nil {
+					t.Errorf("%s %s:\n%s", format, id, out.String())
+				}
+			}
 		})
 	}
 }
@@ -76,7 +145,7 @@ func TestSimulateIsDeterministic(t *testing.T) {
 
 func TestSimulateRefuses(t *testing.T) {
 	for args, want := range map[string]string{
-		"": "--dir is missing", "--dir x --format other": "joia or nidek", "--dir x --misbehave slow,fast": "--misbehave knows", "--dir x --count -1": "negative",
+		"": "--dir is missing", "--dir x --format other": "one of joia, nidek", "--dir x --misbehave slow,fast": "--misbehave knows", "--dir x --count -1": "negative",
 	} {
 		if err := simulate(t.Context(), strings.Fields(args), nil, io.Discard); err == nil || !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("%s: %v", args, err)

@@ -20,13 +20,13 @@ import (
 	"github.com/hostd/hostd/core/sdk"
 )
 
-func testEntry(n int) *entry {
-	return &entry{path: pathKey(fmt.Sprint(n)), stamp: stamp{size: int64(n), mtime: -int64(n)}, key: key{byte(n)}, mask: uint64(n), ignored: n%2 == 0}
+func testEntry(n int) entry {
+	return entry{path: pathKey(fmt.Sprint(n)), stamp: stamp{size: int64(n), mtime: -int64(n)}, key: key{byte(n)}, mask: uint64(n), ignored: n%2 == 0}
 }
 
-func same(c *catalogue, e *entry) bool {
-	got := c.entries[e.path]
-	return got != nil && got.stamp == e.stamp && got.ignored == e.ignored && (e.ignored || got.key == e.key && got.mask == e.mask)
+func same(c *catalogue, e entry) bool {
+	got, ok := c.entries[e.path]
+	return ok && got.stamp == e.stamp && got.ignored == e.ignored && (e.ignored || got.key == e.key && got.mask == e.mask)
 }
 
 func openAt(t *testing.T, dir string) *catalogue {
@@ -83,9 +83,12 @@ func TestCatalogueDamaged(t *testing.T) {
 		t.Fatal(err)
 	}
 	for cut := range len(text) {
-		spoilt := append(slices.Clone(text[:cut]), testEntry(7).appendLine([]byte("\n"))...)
-		again := &catalogue{entries: map[key]*entry{}}
-		again.load(spoilt)
+		seventh := testEntry(7)
+		spoilt := append(slices.Clone(text[:cut]), seventh.appendLine([]byte("\n"))...)
+		again := &catalogue{entries: map[key]entry{}}
+		if clean, err := again.load(bytes.NewReader(spoilt)); err != nil || clean && cut > 0 && text[cut-1] != '\n' && text[cut] != '\n' {
+			t.Fatalf("cut at %d: clean %v, %v", cut, clean, err)
+		}
 		if n := bytes.Count(text[:cut], []byte("\n")); len(again.entries) < n || !same(again, testEntry(7)) {
 			t.Fatalf("cut at %d: %d entries, want %d or more", cut, len(again.entries), n)
 		}
@@ -160,6 +163,48 @@ func TestCatalogueUnsaved(t *testing.T) {
 	}
 }
 
+// TestCatalogueLarge holds that the lines of a large folder are not gathered in memory, and that a file which is as it should be is
+// not written anew at each start.
+func TestCatalogueLarge(t *testing.T) {
+	dir := t.TempDir()
+	c := openAt(t, dir)
+	const files = 20_000
+	most := 0
+	for i := range files {
+		e := testEntry(i)
+		e.key = pathKey(fmt.Sprint(i))
+		c.put(e)
+		most = max(most, len(c.unsaved))
+	}
+	c.setBaseline()
+	if err := c.close(); err != nil {
+		t.Fatal(err)
+	}
+	if most > 300<<10 {
+		t.Errorf("%d bytes wait to be written", most)
+	}
+	before, err := os.Stat(c.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := openAt(t, dir)
+	after, err := os.Stat(c.path)
+	if err != nil || !os.SameFile(before, after) || len(again.entries) != files || !again.baseline {
+		t.Errorf("%d entries, the same file: %v, %v", len(again.entries), os.SameFile(before, after), err)
+	}
+	again.drop(testEntry(3).path)
+	if err := again.close(); err != nil {
+		t.Fatal(err)
+	}
+	last := openAt(t, dir)
+	if after, err = os.Stat(c.path); err != nil || os.SameFile(before, after) || len(last.entries) != files-1 {
+		t.Errorf("%d entries, the same file: %v, %v", len(last.entries), os.SameFile(before, after), err)
+	}
+	if err := last.close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestPosition(t *testing.T) {
 	b := &batch{}
 	for i := range batchFiles - 1 {
@@ -174,7 +219,10 @@ func TestPosition(t *testing.T) {
 	if len(p) > sdk.MaxPosition {
 		t.Errorf("%d bytes", len(p))
 	}
-	for _, foreign := range []sdk.Position{"x", "f1 ", "f2 " + p[3:], p + ",", p + ":", p + ":zz", p[:len(p)-1]} {
+	if list, ok := parsePosition((&batch{}).position()); !ok || len(list) > 0 {
+		t.Errorf("in the middle of a file: %v, %v", list, ok)
+	}
+	for _, foreign := range []sdk.Position{"x", "f1", "f2 " + p[3:], p + ",", p + ":", p + ":zz", p[:len(p)-1]} {
 		if _, ok := parsePosition(foreign); ok {
 			t.Errorf("%q is a position", foreign)
 		}
@@ -202,23 +250,25 @@ func FuzzPosition(f *testing.F) {
 func FuzzCatalogue(f *testing.F) {
 	text := []byte(catalogueHead + "\nb\n")
 	for i := range 4 {
-		text = testEntry(i).appendLine(text)
+		e := testEntry(i)
+		text = e.appendLine(text)
 	}
 	f.Add(append(text, "- 00112233445566778899aabbccddeeff\n"...))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		limit := examtest.MaxAlloc(len(text))
 		var c *catalogue
 		n := examtest.Allocated(limit, func() {
-			c = &catalogue{entries: map[key]*entry{}}
-			c.load(text)
+			c = &catalogue{entries: map[key]entry{}}
+			if _, err := c.load(bytes.NewReader(text)); err != nil {
+				t.Fatal(err)
+			}
 		})
 		if n > limit {
 			t.Fatalf("%d bytes allocated for %d bytes", n, len(text))
 		}
-		again := &catalogue{entries: map[key]*entry{}}
+		again := &catalogue{entries: map[key]entry{}}
 		for _, e := range c.entries {
-			again.load(e.appendLine(nil))
-			if !same(again, e) {
+			if _, err := again.load(bytes.NewReader(e.appendLine(nil))); err != nil || !same(again, e) {
 				t.Fatalf("%+v is not written as it was read", e)
 			}
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
@@ -9,6 +10,9 @@ import (
 	"time"
 
 	"github.com/hostd/hostd/core/protocols/eyexml"
+	"github.com/hostd/hostd/core/protocols/gdt"
+	"github.com/hostd/hostd/core/protocols/mapped"
+	"github.com/hostd/hostd/core/protocols/textenc"
 	"github.com/hostd/hostd/core/sdk/exam"
 )
 
@@ -32,6 +36,7 @@ type reading struct {
 	result exam.Result
 	names  []string           // of the attachments, each once, at most 64
 	there  map[string]picture // those that are there and have settled
+	rows   *rows              // where the file holds a list of exams: result is empty then
 }
 
 // maxNames is how many attachments of a file are dealt with: a mask has that many bits.
@@ -43,6 +48,9 @@ func (d *folder) take(ctx context.Context, f found, b *batch) error {
 	if err != nil {
 		d.postpone(f, err)
 		return nil
+	}
+	if media := d.mediaOf(in); media != "" {
+		return d.takeDocument(ctx, f, in, media, b)
 	}
 	r := d.decode(f.rel, f.mtime, in, nil)
 	w := &work{rel: f.rel, stamp: f.stamp, key: in.key(), reject: r.verdict()}
@@ -57,6 +65,10 @@ func (d *folder) take(ctx context.Context, f found, b *batch) error {
 		b.works = append(b.works, w)
 		return nil
 	case d.waits(f.rel, r):
+		return nil
+	case r.rows != nil:
+		d.rest, r.rows.work = r.rows, w
+		d.more(b)
 		return nil
 	}
 	return d.send(ctx, f, r, w, b)
@@ -114,7 +126,7 @@ func (d *folder) waits(rel string, r *reading) bool {
 	}
 	s.failed = false
 	until, missing := time.Time{}, r.missing()
-	if v := r.verdict(); v != nil && (v.Reason == exam.RejectEmpty || v.Reason == exam.RejectMalformedXML) {
+	if r.unfinished() {
 		until = s.since.Add(max(d.IncompleteFor, d.Settle))
 	} else if len(missing) > 0 {
 		until = d.deadline(s)
@@ -130,7 +142,7 @@ func (d *folder) waits(rel string, r *reading) bool {
 func (d *folder) decode(rel string, mtime int64, in *input, known map[string]bool) *reading {
 	r := &reading{rel: rel, in: in, there: map[string]picture{}}
 	if in.tooMuch {
-		r.result.Rejects = []exam.Reject{{Reason: exam.RejectTooLarge, Length: in.size, Detail: "larger than max_size_mb"}}
+		r.result.Rejects = []exam.Reject{{Reason: exam.RejectTooLarge, Length: in.size, Detail: "larger than max_size_mb, or a document larger than max_attachment_mb"}}
 		return r
 	}
 	opt := eyexml.Options{Format: d.Format, Codepage: d.CodePage, MaxSize: d.MaxSizeMB << 20}
@@ -152,7 +164,7 @@ func (d *folder) decode(rel string, mtime int64, in *input, known map[string]boo
 		}
 		return there
 	}
-	r.result, r.format = eyexml.Decode(in.data, opt)
+	d.read(r, opt)
 	for _, e := range r.result.Exams {
 		for _, name := range attachmentsOf(e) {
 			if len(r.names) < maxNames && !slices.Contains(r.names, name) {
@@ -162,6 +174,53 @@ func (d *folder) decode(rel string, mtime int64, in *input, known map[string]boo
 		}
 	}
 	return r
+}
+
+// read decodes the whole file as the format says, or as what it begins like.
+func (d *folder) read(r *reading, opt eyexml.Options) {
+	data := r.in.data
+	r.format = d.formatOf(data)
+	switch r.format {
+	case formatGDT:
+		page := opt.Codepage
+		if page == textenc.DefaultCodepage {
+			page = "" // the standard's
+		}
+		r.result = gdt.Decode(data, gdt.Options{Codepage: page, MaxSize: opt.MaxSize, HasFile: opt.HasFile})
+	case formatCSV:
+		r.list(mapped.CSV(data, &d.Map, mapped.Options{Codepage: opt.Codepage, MaxSize: opt.MaxSize}))
+	case formatJSON:
+		list, reject := mapped.JSON(data, &d.Map, mapped.Options{Codepage: opt.Codepage, MaxSize: opt.MaxSize})
+		if d.Map.Items == "" {
+			r.result = mapped.Decode(list, reject)
+		} else {
+			r.list(list, reject)
+		}
+	case formatDocument:
+		r.result.Rejects = []exam.Reject{{Reason: exam.RejectMalformed, Length: r.in.size, Detail: "neither PDF nor an image of a known kind"}}
+		if r.in.size == 0 {
+			r.result.Rejects[0].Reason, r.result.Rejects[0].Detail = exam.RejectEmpty, "no byte in it"
+		}
+	default:
+		r.result, r.format = eyexml.Decode(data, opt)
+	}
+}
+
+// formatOf tells the format of a file; what is not one of this plugin's own is XML.
+func (d *folder) formatOf(data []byte) string {
+	if d.Format != eyexml.FormatAuto {
+		return d.Format
+	}
+	start := bytes.TrimLeft(data[:min(len(data), 256)], "\x00 \t\r\n\xff\xfe\xef\xbb\xbf")
+	switch {
+	case gdt.Is(data):
+		return formatGDT
+	case !d.isMapped() || len(start) == 0 || start[0] == '<':
+		return eyexml.FormatAuto
+	case start[0] == '{' || start[0] == '[':
+		return formatJSON
+	}
+	return formatCSV
 }
 
 // attachmentsOf gives the file names that an exam names.
@@ -180,6 +239,17 @@ func (r *reading) verdict() *exam.Reject {
 		return nil
 	}
 	return &r.result.Rejects[0]
+}
+
+// unfinished says whether the file may become whole yet: somebody may be writing it.
+func (r *reading) unfinished() bool {
+	for i := range r.result.Rejects {
+		switch r.result.Rejects[i].Reason {
+		case exam.RejectEmpty, exam.RejectMalformedXML, exam.RejectMalformed, exam.RejectTruncated, exam.RejectBadLength:
+			return true
+		}
+	}
+	return r.rows != nil && r.rows.open
 }
 
 // missing gives the attachments that are not there.
