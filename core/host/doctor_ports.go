@@ -88,15 +88,25 @@ func (dr *doctor) port(ctx context.Context) []Finding {
 	return []Finding{listenFinding(probePort, addr, key, err)}
 }
 
+// listenAt is where a device listens, and the setting that says so: listen, or port with listen:// before the address.
+func listenAt(settings map[string]any) (addr, key string) {
+	if addr, _ = settings["listen"].(string); addr != "" {
+		return addr, "listen"
+	}
+	port, _ := settings["port"].(string)
+	addr, _ = strings.CutPrefix(port, "listen://")
+	return addr, "port"
+}
+
 // listens looks at the addresses of devices that listen, where their setting is called so.
 func (dr *doctor) listens(ctx context.Context) (list []Finding) {
 	running, _ := dr.running() // an error is told by the probe of the host
 	for i := range dr.cfg.Devices {
-		addr, _ := dr.cfg.Devices[i].Settings["listen"].(string)
-		if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
+		addr, setting := listenAt(dr.cfg.Devices[i].Settings)
+		if _, port, err := net.SplitHostPort(addr); err != nil || port == "" || strings.Contains(addr, "://") {
 			continue
 		}
-		key := fmt.Sprintf("settings.listen of device %s", dr.cfg.Devices[i].Name)
+		key := fmt.Sprintf("settings.%s of device %s", setting, dr.cfg.Devices[i].Name)
 		if running {
 			list = append(list, ok(probeListen, addr, "hostd runs, and its device says whether it has the port (%s)", key))
 			continue

@@ -98,6 +98,9 @@ func TestExamineFindsWhatIsWrong(t *testing.T) {
 		"port of a device": {func(t *testing.T, c *config.Config) {
 			device(c, "", "listen", takenPort(t))
 		}, probeListen, "in use by another program", "as settings.listen of device dev-1"},
+		"port at which a device listens": {func(t *testing.T, c *config.Config) {
+			device(c, "", "port", "listen://"+takenPort(t))
+		}, probeListen, "in use by another program", "settings.port of device"},
 		"address of a device": {func(_ *testing.T, c *config.Config) { device(c, "", "listen", "192.0.2.1:2575") }, probeListen, "does not have the address", "0.0.0.0"},
 		"serial port":         {func(_ *testing.T, c *config.Config) { device(c, "", "port", absentPort) }, probeSerial, "there is no serial port " + absentPort, "plugged in"},
 		"serial port of another system": {func(_ *testing.T, c *config.Config) {
