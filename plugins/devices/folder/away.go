@@ -19,6 +19,7 @@ func (d *folder) putAway(ctx context.Context, works []*work) {
 		d.shelve(w)
 		if d.keeps() {
 			d.remember(w)
+			d.grow(w)
 			delete(d.seen, w.rel)
 			continue
 		}

@@ -56,10 +56,11 @@ type folder struct {
 	stored       map[key]uint64    // what the host has, as far as a file may still be there: content to attachments sent
 	seen         map[string]*sight // by path below Dir: files that are not settled, or wait for something
 	images       images
-	queue        []found // settled, oldest first
-	rest         *rows   // a file of many exams of which some are not sent
-	moves        []*work // stored, but still where they were: somebody holds the file
-	batch        *batch  // sent and not answered
+	queue        []found                // settled, oldest first
+	rest         *rows                  // a file of many exams of which some are not sent
+	grown        map[string]map[key]int // by path below Dir: how often a file that stays has each row
+	moves        []*work                // stored, but still where they were: somebody holds the file
+	batch        *batch                 // sent and not answered
 	alarm        chan time.Duration
 	pauseUntil   time.Time
 	locked       int  // files that could not be opened in the last scan, for the log
@@ -113,7 +114,7 @@ func (d *folder) Open(ctx context.Context, env sdk.Env, from sdk.Position) error
 		debug.SetGCPercent(gcPercent)
 	}
 	d.env, d.batch, d.queue, d.rest, d.moves, d.locked, d.pauseUntil = env, nil, nil, nil, nil, 0, time.Time{}
-	d.seen, d.stored = map[string]*sight{}, map[key]uint64{}
+	d.seen, d.stored, d.grown = map[string]*sight{}, map[key]uint64{}, map[string]map[key]int{}
 	d.images = newImages(d)
 	d.alarm = make(chan time.Duration, 1)
 	var err error

@@ -66,6 +66,18 @@ func TestManyRows(t *testing.T) {
 	})
 }
 
+// TestRowsFill holds that a file whose rows fill batches to the last place is put away with the last of them.
+func TestRowsFill(t *testing.T) {
+	for _, count := range []int{sdk.MaxBatch - 1, sdk.MaxBatch, sdk.MaxBatch + 1, 2 * sdk.MaxBatch} {
+		inBubble(t, mappedBy("csv", map[string]any{"settle": "0s"}), func(t *testing.T, r *rig) {
+			r.write("a.csv", csvHead+csvRows(1, count))
+			r.run(3 * time.Second)
+			r.wantOnce(count)
+			r.wantFiles("done/a.csv")
+		})
+	}
+}
+
 // TestRowsRefused holds that a file of which a part was refused is read from its beginning.
 func TestRowsRefused(t *testing.T) {
 	inBubble(t, mappedBy("csv", map[string]any{"settle": "0s"}), func(t *testing.T, r *rig) {
@@ -100,8 +112,18 @@ func TestGrowingRows(t *testing.T) {
 		r.wantOnce(2)
 		r.write("log.csv", csvHead+csvRows(1, 4))
 		r.run(5 * time.Second)
-		r.mustOpen().run(5 * time.Second)
-		if len(r.stored) != 4 || len(r.order) != 6 {
+		r.wantOnce(4)
+		r.write("log.csv", csvHead+csvRows(2, 4)) // the first is taken out
+		r.run(5 * time.Second)
+		r.write("log.csv", csvHead+csvRows(2, 4)+csvRows(4, 4))
+		r.run(5 * time.Second)
+		r.wantOnce(5)
+		r.mustOpen() // a restart forgets the rows, not the file
+		r.run(5 * time.Second)
+		r.wantOnce(5)
+		r.write("log.csv", csvHead+csvRows(3, 5))
+		r.run(5 * time.Second)
+		if len(r.stored) != 6 || len(r.order) != 8 {
 			t.Errorf("%d records, sent %d times", len(r.stored), len(r.order))
 		}
 	})

@@ -26,6 +26,7 @@ type work struct {
 	images []picture    // to be put away with it
 	names  []string     // of the attachments
 	late   []byte       // the content, where attachments are missing
+	rows   map[key]int  // of a list of exams: how often it has each
 }
 
 // reading is what a decoder made of a file, and what became of the attachments that it names.
@@ -67,7 +68,11 @@ func (d *folder) take(ctx context.Context, f found, b *batch) error {
 	case d.waits(f.rel, r):
 		return nil
 	case r.rows != nil:
-		d.rest, r.rows.work = r.rows, w
+		r.rows.work = w
+		if d.rest = r.rows; r.rows.item.Body == nil { // it has fewer rows than before
+			d.rest = nil
+			d.putAway(ctx, []*work{w})
+		}
 		d.more(b)
 		return nil
 	}
@@ -188,13 +193,14 @@ func (d *folder) read(r *reading, opt eyexml.Options) {
 		}
 		r.result = gdt.Decode(data, gdt.Options{Codepage: page, MaxSize: opt.MaxSize, HasFile: opt.HasFile})
 	case formatCSV:
-		r.list(mapped.CSV(data, &d.Map, mapped.Options{Codepage: opt.Codepage, MaxSize: opt.MaxSize}))
+		list, reject := mapped.CSV(data, &d.Map, mapped.Options{Codepage: opt.Codepage, MaxSize: opt.MaxSize})
+		r.list(list, reject, d.grown[r.rel])
 	case formatJSON:
 		list, reject := mapped.JSON(data, &d.Map, mapped.Options{Codepage: opt.Codepage, MaxSize: opt.MaxSize})
 		if d.Map.Items == "" {
 			r.result = mapped.Decode(list, reject)
 		} else {
-			r.list(list, reject)
+			r.list(list, reject, d.grown[r.rel])
 		}
 	case formatDocument:
 		r.result.Rejects = []exam.Reject{{Reason: exam.RejectMalformed, Length: r.in.size, Detail: "neither PDF nor an image of a known kind"}}
