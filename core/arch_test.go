@@ -117,6 +117,7 @@ var table = []line{
 	{pkg: "internal/bench", onlyRun: true},
 	{pkg: "internal/bench/*", may: contract, onlyRun: true},
 	{pkg: "internal/faults", onlyRun: true},
+	{pkg: "internal/peers", onlyRun: true}, // other people's programs as clients
 	{pkg: "internal/faults/witness", may: contract, onlyRun: true},
 	{pkg: "internal/faults/powercut", onlyRun: true}, // a module of its own: its library is none of hostd's
 	// The incident replayed: a program that leaks as the origin did has database/sql of its own, the sinks have the contract.
