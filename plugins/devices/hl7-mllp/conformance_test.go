@@ -1,0 +1,33 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/hostd/hostd/core/sdk/sdktest"
+)
+
+func TestConformance(t *testing.T) {
+	sdktest.RunDevice(t, sdktest.Device{Instrument: func(t testing.TB) sdktest.Instrument {
+		i, err := suiteInstrument(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- i.Run(t.Context()) }()
+		t.Cleanup(func() { // its context has ended
+			if err := <-ended; err != nil && t.Context().Err() == nil {
+				t.Error(err)
+			}
+		})
+		must := func(err error) {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		return sdktest.Instrument{
+			Settings: i.Settings,
+			Produce:  func(n int) { must(i.Produce(n)) },
+			Large:    func(size int) { must(i.Large(size)) },
+		}
+	}})
+}
