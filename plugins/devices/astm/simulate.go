@@ -56,7 +56,7 @@ func simulate(ctx context.Context, args []string, in io.Reader, out io.Writer) e
 	flags.DurationVar(&o.busyWait, "busy", astm.BusyTime, "how long it waits after NAK to its ENQ, or when it was given up")
 	flags.DurationVar(&o.silentFor, "silence", astm.ReceiveTime+time.Second, "how long it says nothing, with --misbehave silence")
 	flags.Uint64Var(&o.seed, "seed", 0, "the same seed makes the same people; 0 takes one from the clock")
-	flags.BoolVar(&o.numbered, "numbered", false, "patients K-000001, K-000002 ..., and a line `answered K-000001` for each that was acknowledged")
+	flags.BoolVar(&o.numbered, "numbered", false, "patients K-000001, K-000002 ..., and a line for each that was acknowledged")
 	list := flags.String("misbehave", "", strings.Join(ways, ", ")+", in turn; separated by commas")
 	suite := flags.Bool("conformance", false, "be the instrument of the conformance suite")
 	if err := serve.ParseFlags(flags, args, out); err != nil {
