@@ -248,6 +248,11 @@ func (s *deviceSession) send(stream wire.DeviceStream, b sdk.Batch) error {
 	if len(b.Next) > sdk.MaxPosition {
 		return fmt.Errorf("read: position of %d bytes, the limit is %d: keep what is larger in Env.StateDir", len(b.Next), sdk.MaxPosition)
 	}
+	if s.h.window == 1 {
+		if err := s.finisher.sweep(b.Records); err != nil {
+			return fmt.Errorf("read: %w", err)
+		}
+	}
 	out, count := wire.NewOutgoing(sdk.MaxBatchSize), 0
 	for i := range b.Records {
 		r := &b.Records[i]

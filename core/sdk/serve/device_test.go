@@ -293,6 +293,36 @@ func TestRefused(t *testing.T) {
 	})
 }
 
+// A batch that is refused and made anew leaves no copy of its large data behind; one that comes again as it was keeps it.
+func TestRefusedLeavesNothingStaged(t *testing.T) {
+	large := func() []sdk.Record { return []sdk.Record{{ID: "1", Kind: "k", Data: make([]byte, 2*sdk.MaxInline)}} }
+	same := large()
+	for _, c := range []struct {
+		name string
+		next func() []sdk.Record
+	}{
+		{"made anew", large},
+		{"as it was", func() []sdk.Record { return same }},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newScript()
+			for range 4 {
+				s.batch <- sdk.Batch{Records: c.next(), Next: "p1"}
+			}
+			h := begin(t, refusing{s}, 1, false)
+			for range 3 {
+				in := h.want(1, "p1")
+				h.answer(wire.Answer{Refused: in.Number, Reason: sdk.ReasonFull})
+			}
+			h.want(1, "p1")
+			if files, err := os.ReadDir(h.h.session.finisher.staging); len(files) != 1 || err != nil {
+				t.Errorf("%s: %d files are staged after three refusals, %v", c.name, len(files), err)
+			}
+			h.close()
+		})
+	}
+}
+
 // TestSplitBatch holds that a batch over the limits travels in parts of which only the last carries the position, and
 // that one refused part reopens the device.
 func TestSplitBatch(t *testing.T) {

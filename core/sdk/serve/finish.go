@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -27,7 +29,31 @@ const (
 // size and hash, exams their patient.
 type finisher struct {
 	staging string
-	staged  int // files made here, for their names
+	staged  int      // files made here, for their names
+	made    []string // names of those that the host may not have taken
+}
+
+// sweep removes the files made here for earlier batches that are in none of these records: of a batch that was refused, and that
+// the device makes anew. It is called when no batch is open.
+func (f *finisher) sweep(records []sdk.Record) error {
+	again := map[string]bool{}
+	for i := range records {
+		for _, a := range records[i].Attachments {
+			again[filepath.Base(a.Path)] = true
+		}
+	}
+	kept := f.made[:0]
+	for _, name := range f.made {
+		if again[name] {
+			kept = append(kept, name)
+			continue
+		}
+		if err := os.Remove(filepath.Join(f.staging, name)); err != nil && !errors.Is(err, fs.ErrNotExist) { // absent: the host took it
+			return fmt.Errorf("remove what was staged: %w", err)
+		}
+	}
+	f.made = kept
+	return nil
 }
 
 func (f *finisher) finish(r *sdk.Record) error {
@@ -78,6 +104,7 @@ func (f *finisher) write(b []byte, role, contentType string) (sdk.Attachment, er
 	f.staged++
 	name := role + "-" + strconv.Itoa(os.Getpid()) + "-" + strconv.Itoa(f.staged)
 	path := filepath.Join(f.staging, name)
+	f.made = append(f.made, name)
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		return sdk.Attachment{}, fmt.Errorf("stage %s: %w", role, err)
 	}
