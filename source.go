@@ -9,5 +9,5 @@ import "embed"
 //go:embed go.mod go.sum LICENSE
 //go:embed config/*.go config/dpapi/*.go
 //go:embed core/internal/life/*.go core/internal/logs/*.go core/internal/supervise/*.go core/internal/wire/*.go core/internal/wire/pb/*.go
-//go:embed core/sdk/*.go core/sdk/capture/*.go core/sdk/exam/*.go core/sdk/exam/*.json core/sdk/line/*.go core/sdk/sdktest/*.go core/sdk/serve/*.go core/sdk/sim/*.go
+//go:embed core/sdk/*.go core/sdk/capture/*.go core/sdk/exam/*.go core/sdk/exam/*.json core/sdk/line/*.go core/sdk/share/*.go core/sdk/sdktest/*.go core/sdk/serve/*.go core/sdk/sim/*.go
 var Source embed.FS

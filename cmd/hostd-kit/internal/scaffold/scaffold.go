@@ -104,7 +104,7 @@ var (
 const maxName = 40
 
 // shipped are the names of hostd's own programs and plugins.
-var shipped = []string{"hostd", "hostd-kit", "folder", "generator", "file", "sql"}
+var shipped = []string{"hostd", "hostd-kit", "astm", "folder", "generator", "hl7-mllp", "line-serial", "nidek-serial", "file", "sql"}
 
 // CheckName says what is wrong with a plugin's name.
 func CheckName(name string) error {
