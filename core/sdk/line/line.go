@@ -23,6 +23,7 @@ const (
 // afterwards. One goroutine at a time may call Next and Discard, another one Write.
 type Port struct {
 	conn   io.ReadWriteCloser
+	modem  func() (Modem, bool) // nil: there are no such lines
 	chunks chan []byte
 	end    error // why reading ended; set before chunks is closed
 }
@@ -52,6 +53,9 @@ func Open(ctx context.Context, env sdk.Env, s Settings, profile Mode) (*Port, er
 // On makes a Port of a connection that the driver opened itself, such as one that it accepted.
 func On(env sdk.Env, conn io.ReadWriteCloser) *Port {
 	p := &Port{conn: conn, chunks: make(chan []byte, 16)}
+	if m, ok := conn.(interface{ modem() (Modem, bool) }); ok {
+		p.modem = m.modem
+	}
 	if env.Wire != nil {
 		p.conn = env.Wire("port", conn)
 	}
@@ -115,6 +119,20 @@ func (p *Port) gone() error {
 
 // Write returns when b is on its way: a serial port has sent it, a serial server has taken it. An error is the end of the line.
 func (p *Port) Write(b []byte) (int, error) { return p.conn.Write(b) }
+
+// Modem is what the other end says on the lines beside the data.
+type Modem struct {
+	CTS bool `json:"cts"` // clear to send
+	DSR bool `json:"dsr"` // it is switched on
+}
+
+// Modem is the state of the lines now; false where there are none, as of a serial server, a pty and some adapters.
+func (p *Port) Modem() (Modem, bool) {
+	if p.modem == nil {
+		return Modem{}, false
+	}
+	return p.modem()
+}
 
 // Discard forgets what came and was not read.
 func (p *Port) Discard() {

@@ -71,6 +71,9 @@ func TestSerialPort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if m, ok := p.Modem(); ok {
+		t.Errorf("a pty has modem lines: %+v", m)
+	}
 	if _, err := io.WriteString(instrument, "\x02first\x03"); err != nil {
 		t.Fatal(err)
 	}

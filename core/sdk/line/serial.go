@@ -94,6 +94,14 @@ func (p *port) Write(b []byte) (int, error) {
 	return len(b), p.Drain()
 }
 
+func (p *port) modem() (Modem, bool) {
+	bits, err := p.GetModemStatusBits()
+	if err != nil { // ENOTTY of a pty
+		return Modem{}, false
+	}
+	return Modem{CTS: bits.CTS, DSR: bits.DSR}, true
+}
+
 // Close waits for what was written last.
 func (p *port) Close() error {
 	if left := time.Until(time.Unix(0, p.sent.Load())); left > 0 {

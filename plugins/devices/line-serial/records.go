@@ -118,11 +118,16 @@ func (d *device) burst(ctx context.Context) (sdk.Batch, error) {
 	if err != nil && !errors.Is(err, line.ErrSilence) && ctx.Err() != nil {
 		return sdk.Batch{}, err
 	}
+	var modem *line.Modem
+	if m, ok := d.port.Modem(); ok {
+		modem = &m
+	}
 	data, err := json.Marshal(struct {
-		Began  string  `json:"began"`
-		Bytes  int     `json:"bytes"`
-		Chunks []chunk `json:"chunks"`
-	}{began.Format(time.RFC3339Nano), len(raw), chunks})
+		Began  string      `json:"began"`
+		Bytes  int         `json:"bytes"`
+		Modem  *line.Modem `json:"modem,omitempty"` // at the end of the burst
+		Chunks []chunk     `json:"chunks"`
+	}{began.Format(time.RFC3339Nano), len(raw), modem, chunks})
 	if err != nil {
 		return sdk.Batch{}, fmt.Errorf("write capture: %w", err)
 	}
