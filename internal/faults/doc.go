@@ -5,6 +5,9 @@
 //	witness, generator, folder => [ hostd, killed, cut off, starved, restarted ] => SQLite rows, lines of files
 //	   '---- journal of what was acknowledged ----> verdict <------------------------------'
 //
+// TestInstruments has the shipped devices and their own simulated instruments in the witness's place: what these were answered for is
+// held against the rows.
+//
 // Each proof has three forms: a taste in go test ./..., a short form in .ci/run, a long form as a task. They differ in
 // flags of the test binary only. Every failure names the seed; -seed repeats it. -mutant takes a hostd with one line
 // broken, and the proof must then fail: TestMutants holds that for each of them.
