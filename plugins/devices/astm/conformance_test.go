@@ -10,6 +10,9 @@ import (
 
 // TestConformance holds the driver against the contract, with its own simulated analyser.
 func TestConformance(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: the suite runs the plugin as it is shipped, which the race detector does not see")
+	}
 	sdktest.RunDevice(t, sdktest.Device{Instrument: func(t testing.TB) sdktest.Instrument {
 		o := options{listen: "127.0.0.1:0", results: 2, timeout: astm.AnswerTime, seed: 1}
 		b, err := newBench(o)

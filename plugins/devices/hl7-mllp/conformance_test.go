@@ -7,6 +7,9 @@ import (
 )
 
 func TestConformance(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: the suite runs the plugin as it is shipped, which the race detector does not see")
+	}
 	sdktest.RunDevice(t, sdktest.Device{Instrument: func(t testing.TB) sdktest.Instrument {
 		i, err := suiteInstrument(t.Context())
 		if err != nil {

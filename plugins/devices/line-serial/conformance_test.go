@@ -12,6 +12,9 @@ import (
 
 // TestConformance holds the driver on a serial line, where there are pseudo terminals, else on a serial server.
 func TestConformance(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: the suite runs the plugin as it is shipped, which the race detector does not see")
+	}
 	sdktest.RunDevice(t, sdktest.Device{Instrument: func(t testing.TB) sdktest.Instrument {
 		i, settings, at, err := suiteInstrument("127.0.0.1:0")
 		if err != nil {

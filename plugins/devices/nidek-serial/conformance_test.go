@@ -9,6 +9,9 @@ import (
 
 // TestConformance holds docs/contract.md on the driver, with an ARK that sends again what was not answered.
 func TestConformance(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: the suite runs the plugin as it is shipped, which the race detector does not see")
+	}
 	sdktest.RunDevice(t, sdktest.Device{Instrument: func(t testing.TB) sdktest.Instrument {
 		i, port, produce, err := suiteInstrument()
 		if err != nil {

@@ -8,6 +8,9 @@ import (
 )
 
 func TestConformance(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: the suite runs the plugin as it is shipped, which the race detector does not see")
+	}
 	sdktest.RunSink(t, sdktest.Sink{
 		Destination: func(t testing.TB) sdktest.Destination {
 			dir := t.TempDir()
