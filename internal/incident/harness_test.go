@@ -52,7 +52,7 @@ func program(t *testing.T, name string) string {
 			return
 		}
 		cmd := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=false", "-o", binaries.dir+string(filepath.Separator),
-			"./cmd/hostd", "./plugins/devices/...", "./plugins/sinks/...", "./internal/incident/...")
+			"./cmd/hostd", "./plugins/devices/folder", "./plugins/devices/generator", "./plugins/sinks/...", "./internal/incident/...")
 		cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			binaries.err = fmt.Errorf("build: %w\n%s", err, out)
