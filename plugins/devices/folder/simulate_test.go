@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -83,12 +84,31 @@ func (r *rig) count(kind string) (n int) {
 	return n
 }
 
+// said is what a simulator prints, which may be read meanwhile.
+type said struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (s *said) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.text = append(s.text, b...)
+	return len(b), nil
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return string(s.text)
+}
+
 // TestSimulateNumbered holds that the instrument says which exam is stored when its file is put away, and no other, and ends when
 // all are.
 func TestSimulateNumbered(t *testing.T) {
 	for _, format := range []string{"joia", "nidek", "gdt", "csv", "json", "myah"} {
 		inBubble(t, settingsOf(format), func(t *testing.T, r *rig) {
-			var out bytes.Buffer
+			var out said
 			done := make(chan error, 1)
 			go func() {
 				done <- simulate(t.Context(), []string{"--dir", r.dir, "--format", format, "--count", "5", "--every", "0", "--seed", "1", "--numbered"}, nil, &out)
