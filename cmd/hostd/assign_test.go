@@ -212,7 +212,7 @@ func TestAssigning(t *testing.T) {
 // forgotten goes what was held back from it.
 func TestAssigningLongAfterwards(t *testing.T) {
 	if testing.Short() {
-		t.Skip("thousands of records push an exam out of the log")
+		t.Skip("short: thousands of records must push an exam out of the log")
 	}
 	t.Parallel()
 	c := newClinic(t, fmt.Sprintf(assignConfig, "0s", "", "hold"))

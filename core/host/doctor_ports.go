@@ -93,9 +93,11 @@ func listenAt(settings map[string]any) (addr, key string) {
 	if addr, _ = settings["listen"].(string); addr != "" {
 		return addr, "listen"
 	}
-	port, _ := settings["port"].(string)
-	addr, _ = strings.CutPrefix(port, "listen://")
-	return addr, "port"
+	port, _ := settings["port"].(string) // of a serial line it is no address
+	if addr, listens := strings.CutPrefix(port, "listen://"); listens {
+		return addr, "port"
+	}
+	return "", ""
 }
 
 // listens looks at the addresses of devices that listen, where their setting is called so.
@@ -103,7 +105,7 @@ func (dr *doctor) listens(ctx context.Context) (list []Finding) {
 	running, _ := dr.running() // an error is told by the probe of the host
 	for i := range dr.cfg.Devices {
 		addr, setting := listenAt(dr.cfg.Devices[i].Settings)
-		if _, port, err := net.SplitHostPort(addr); err != nil || port == "" || strings.Contains(addr, "://") {
+		if _, port, err := net.SplitHostPort(addr); err != nil || port == "" {
 			continue
 		}
 		key := fmt.Sprintf("settings.%s of device %s", setting, dr.cfg.Devices[i].Name)

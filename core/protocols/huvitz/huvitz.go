@@ -18,11 +18,7 @@ import (
 // Decode makes an exam of one whole file, or a reject with the whole file as its extent. It does no I/O, keeps nothing of
 // data, and may be called from several goroutines at once.
 func Decode(data []byte, opt xmlexam.Options) exam.Result {
-	doc, fault := xmlexam.Parse(data, opt)
-	if fault != nil {
-		return xmlexam.Rejected(fault)
-	}
-	return Read(doc, data, opt)
+	return xmlexam.Decode(data, opt, Read)
 }
 
 // Read is Decode for a document that was parsed from data.

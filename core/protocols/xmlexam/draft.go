@@ -203,6 +203,15 @@ func (d *Draft) attachmentAbsent(hasFile func(string) bool) bool {
 	return false
 }
 
+// Decode parses one whole file and has a format's reader make its exam; what is no XML is a reject with the whole file as its extent.
+func Decode(data []byte, opt Options, read func(doc *Doc, data []byte, opt Options) exam.Result) exam.Result {
+	doc, fault := Parse(data, opt)
+	if fault != nil {
+		return Rejected(fault)
+	}
+	return read(doc, data, opt)
+}
+
 // Unfit is the result for a well-formed document that is not of the decoder's format.
 func Unfit(data []byte) exam.Result {
 	return rejected(data, exam.RejectMalformedXML, "root element is not of a known format")

@@ -6,7 +6,10 @@
 // The JSON form is described by exam.schema.json. The package uses the standard library only.
 package exam
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // Kind is the sdk.Record.Kind of a record whose Data is an encoded Exam.
 const Kind = "exam"
@@ -56,6 +59,17 @@ type Observation struct {
 	Text string `json:"text,omitempty"`
 	// Flags are the source's marks on this value, as sent (abnormal, corrected). Nil is none.
 	Flags []string `json:"flags,omitempty"`
+}
+
+// ParseTakenAt reads a TakenAt; without a zone it is in this computer's, whose clock the clinic's instruments are set by. It is
+// the zero time where the text says nothing, or a year that no instrument can mean.
+func ParseTakenAt(text string) time.Time {
+	for _, layout := range []string{"2006-01-02T15:04:05", "2006-01-02T15:04", time.DateOnly, time.RFC3339, "2006-01-02T15:04Z07:00"} {
+		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil && t.Year() > 1900 && t.Year() < 2200 {
+			return t
+		}
+	}
+	return time.Time{}
 }
 
 // Warn adds a word of the Warn constants to e.Warnings, once.

@@ -36,6 +36,9 @@ type finisher struct {
 // sweep removes the files made here for earlier batches that are in none of these records: of a batch that was refused, and that
 // the device makes anew. It is called when no batch is open.
 func (f *finisher) sweep(records []sdk.Record) error {
+	if len(f.made) == 0 {
+		return nil
+	}
 	again := map[string]bool{}
 	for i := range records {
 		for _, a := range records[i].Attachments {

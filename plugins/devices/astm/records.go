@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/hostd/hostd/core/protocols/astm"
 	"github.com/hostd/hostd/core/sdk"
@@ -72,7 +71,7 @@ func (d *device) examRecord(id string, sum [sha256.Size]byte, v *delivery, o *as
 		labels = map[string]string{labelMessage: labels[labelMessage], labelMake: m}
 	}
 	return sdk.Record{
-		ID: id, Kind: exam.Kind, Time: takenAt(o.Exam.TakenAt), Labels: labels,
+		ID: id, Kind: exam.Kind, Time: exam.ParseTakenAt(o.Exam.TakenAt), Labels: labels,
 		ContentType: exam.ContentType, Data: data, Raw: raw, Digest: sum[:],
 	}
 }
@@ -98,16 +97,6 @@ func rejected(id string, r exam.Reject, raw []byte) sdk.Record {
 func digestOf(b []byte) []byte {
 	sum := sha256.Sum256(b)
 	return sum[:]
-}
-
-// takenAt reads an exam's time, which is in this computer's zone. The zero time where it says nothing, or nonsense.
-func takenAt(text string) time.Time {
-	for _, layout := range []string{"2006-01-02T15:04:05", "2006-01-02T15:04", time.DateOnly} {
-		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil && t.Year() > 1900 && t.Year() < 2200 {
-			return t
-		}
-	}
-	return time.Time{}
 }
 
 // position says how many messages are stored, and which are those of the last batch that had one: the instrument may not have

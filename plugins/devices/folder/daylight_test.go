@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 	_ "time/tzdata" // zones are the same on every computer
+
+	"github.com/hostd/hostd/core/sdk/exam"
 )
 
 // localZone makes a zone this computer's for the test.
@@ -34,16 +36,16 @@ func TestTakenAtWhereTheClocksChange(t *testing.T) {
 		{"Asia/Seoul", "2026-10-25T02:30:00", "+09:00", "+09:00"},
 	} {
 		localZone(t, c.zone)
-		got := takenAt(c.text)
-		if at := got.Format(time.RFC3339); !got.Equal(takenAt(c.text+c.either)) && !got.Equal(takenAt(c.text+c.or)) || got.IsZero() {
+		got := exam.ParseTakenAt(c.text)
+		if at := got.Format(time.RFC3339); !got.Equal(exam.ParseTakenAt(c.text+c.either)) && !got.Equal(exam.ParseTakenAt(c.text+c.or)) || got.IsZero() {
 			t.Errorf("%s in %s is %s, want it at %s or %s", c.text, c.zone, at, c.either, c.or)
 		}
-		if again := takenAt(c.text); !again.Equal(got) {
+		if again := exam.ParseTakenAt(c.text); !again.Equal(got) {
 			t.Errorf("%s in %s is %s and then %s", c.text, c.zone, got, again)
 		}
 		for _, zone := range []string{c.either, c.or} {
 			want, err := time.Parse(time.RFC3339, c.text+zone)
-			if got := takenAt(c.text + zone); err != nil || !got.Equal(want) {
+			if got := exam.ParseTakenAt(c.text + zone); err != nil || !got.Equal(want) {
 				t.Errorf("%s is %s, want %s", c.text+zone, got, want)
 			}
 		}

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/hostd/hostd/core/sdk"
 	"github.com/hostd/hostd/core/sdk/exam"
@@ -73,7 +72,7 @@ func examRecord(from origin, i int, e *exam.Exam) (sdk.Record, error) {
 		}
 	}
 	return sdk.Record{
-		ID: numbered(from.key.String(), i), Kind: exam.Kind, Time: takenAt(e.TakenAt), Labels: labels,
+		ID: numbered(from.key.String(), i), Kind: exam.Kind, Time: exam.ParseTakenAt(e.TakenAt), Labels: labels,
 		ContentType: exam.ContentType, Data: data, Raw: from.raw, Digest: from.digest[:],
 	}, nil
 }
@@ -115,17 +114,6 @@ func (d *folder) amendments(r *reading, s *staged) (list []sdk.Record, err error
 		list = append(list, rec)
 	}
 	return list, nil
-}
-
-// takenAt reads an exam's time; without a zone it is in this computer's. The zero time where it says nothing, or
-// nonsense.
-func takenAt(text string) time.Time {
-	for _, layout := range []string{"2006-01-02T15:04:05", "2006-01-02T15:04", time.DateOnly, time.RFC3339, "2006-01-02T15:04Z07:00"} {
-		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil && t.Year() > 1900 && t.Year() < 2200 {
-			return t
-		}
-	}
-	return time.Time{}
 }
 
 // of gives the staged attachments of these names, each once.

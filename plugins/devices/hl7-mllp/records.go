@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 
 	"github.com/hostd/hostd/core/protocols/hl7"
@@ -142,7 +141,7 @@ func (d *decoding) exams(result exam.Result, documents []hl7.Attachment) {
 			continue
 		}
 		r := d.first
-		r.Kind, r.ContentType, r.Data, r.Time = exam.Kind, exam.ContentType, data, takenAt(e.TakenAt)
+		r.Kind, r.ContentType, r.Data, r.Time = exam.Kind, exam.ContentType, data, exam.ParseTakenAt(e.TakenAt)
 		r.Attachments = d.stage(i, documents)
 		d.put(r)
 	}
@@ -164,7 +163,7 @@ func (d *decoding) asItCame(kind string, src *source, documents []hl7.Attachment
 	r := d.first
 	r.Kind, r.ContentType, r.Data = "hl7."+kind, contentType, d.m.Bytes()
 	if h := d.m.Head(src.options); h != nil {
-		r.Time = takenAt(h.TakenAt)
+		r.Time = exam.ParseTakenAt(h.TakenAt)
 	}
 	r.Attachments = d.stage(-1, documents)
 	d.put(r)
@@ -219,16 +218,6 @@ func labels(m *hl7.Message, kind string) map[string]string {
 		}
 	}
 	return l
-}
-
-// takenAt reads an exam's time; without a zone it is in this computer's. The zero time where it says nothing, or nonsense.
-func takenAt(text string) time.Time {
-	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04Z07:00", "2006-01-02T15:04", time.DateOnly} {
-		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil && t.Year() > 1900 && t.Year() < 2200 {
-			return t
-		}
-	}
-	return time.Time{}
 }
 
 // reject makes a record of what could not be read, with the beginning of it as evidence.

@@ -41,7 +41,7 @@ func (d *device) examRecord(e *exam.Exam, sum string, raw []byte) (sdk.Record, e
 		id += "-" + strconv.FormatInt(d.at.stored+1, 10)
 	}
 	return sdk.Record{
-		ID: id, Kind: exam.Kind, Time: takenAt(e.TakenAt), Labels: labels, ContentType: exam.ContentType, Data: data, Raw: raw,
+		ID: id, Kind: exam.Kind, Time: exam.ParseTakenAt(e.TakenAt), Labels: labels, ContentType: exam.ContentType, Data: data, Raw: raw,
 	}, nil
 }
 
@@ -49,16 +49,6 @@ func (d *device) examRecord(e *exam.Exam, sum string, raw []byte) (sdk.Record, e
 func dated(at string) bool {
 	_, clock, timed := strings.Cut(at, "T")
 	return timed && strings.Trim(clock, "0:") != ""
-}
-
-// takenAt reads an exam's time, which is in this computer's zone; the zero time where it says nothing.
-func takenAt(text string) time.Time {
-	for _, layout := range []string{"2006-01-02T15:04:05", "2006-01-02T15:04", time.DateOnly} {
-		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil && t.Year() > 1900 {
-			return t
-		}
-	}
-	return time.Time{}
 }
 
 // rejectRecord keeps what is no exam. The same bytes after the same frame are the same record.

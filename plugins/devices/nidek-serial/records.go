@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/hostd/hostd/core/protocols/nidekrs"
 	"github.com/hostd/hostd/core/sdk"
@@ -100,7 +99,7 @@ func (d *nidek) record(f *nidekrs.Frame, number int64) sdk.Record {
 		number = -1
 	}
 	return sdk.Record{
-		ID: identity(f.Raw, number), Kind: exam.Kind, Time: takenAt(e.TakenAt), Labels: labels,
+		ID: identity(f.Raw, number), Kind: exam.Kind, Time: exam.ParseTakenAt(e.TakenAt), Labels: labels,
 		ContentType: exam.ContentType, Data: data, Raw: bytes.Clone(f.Raw),
 	}
 }
@@ -136,16 +135,6 @@ func identity(raw []byte, number int64) string {
 		sum.Write(strconv.AppendInt([]byte{0}, number, 10))
 	}
 	return hex.EncodeToString(sum.Sum(nil))
-}
-
-// takenAt reads an exam's time, which is in this computer's zone. The zero time where it says nothing, or nonsense.
-func takenAt(text string) time.Time {
-	for _, layout := range []string{"2006-01-02T15:04:05", time.DateOnly} {
-		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil && t.Year() > 1900 && t.Year() < 2200 {
-			return t
-		}
-	}
-	return time.Time{}
 }
 
 // place is the note of the batch that is not acknowledged. It outlives the process: the host was killed, or stops, and the
