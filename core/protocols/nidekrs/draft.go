@@ -1,6 +1,7 @@
 package nidekrs
 
 import (
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -35,16 +36,15 @@ func (r *Reader) Read(f *Frame) (*exam.Exam, *exam.Reject) {
 		}
 		r.draft.measured(text)
 	}
-	var why exam.Reject
-	switch {
-	case r.draft.full:
-		why = f.refuse(exam.RejectTooLarge, "more findings than an exam can have")
-	case !r.draft.found:
-		why = f.refuse(exam.RejectEmpty, "no finding in it")
-	default:
-		return &r.exam, nil
+	if r.draft.full {
+		why := f.refuse(exam.RejectTooLarge, "more findings than an exam can have")
+		return nil, &why
 	}
-	return nil, &why
+	if !r.draft.found {
+		why := f.refuse(exam.RejectEmpty, "no finding in it")
+		return nil, &why
+	}
+	return &r.exam, nil
 }
 
 // draft is an exam in the making.
@@ -53,7 +53,7 @@ type draft struct {
 	found bool       // an observation that is a finding; numbers and distances are none
 	full  bool       // more than maxObservations
 	spare exam.Value // of those
-	seen  [64]uint64
+	seen  [256]uint64
 }
 
 // code is a word of the record for what was found.
@@ -280,12 +280,12 @@ func (d *draft) put(c code, p place, sent string) *exam.Value {
 		d.full = true
 		return &d.spare
 	}
-	bits, bit := d.seenAt(c, p)
-	if *bits&bit != 0 {
+	word, bit := d.seenAt(c, p)
+	if *word&bit != 0 {
 		p.seq = d.free(c, p)
-		bits, bit = d.seenAt(c, p)
+		word, bit = d.seenAt(c, p)
 	}
-	*bits |= bit
+	*word |= bit
 	if n == cap(e.Observations) {
 		e.Observations = slices.Grow(e.Observations, 1)
 	}
@@ -297,11 +297,14 @@ func (d *draft) put(c code, p place, sent string) *exam.Value {
 	return &o.Value
 }
 
-// seenAt is the bit of a code and place: one that is not set was not there yet, of one that is another may have set it.
-func (d *draft) seenAt(c code, p place) (bits *uint64, bit uint64) {
-	h := (uint32(c)<<8|uint32(p.method)<<2|uint32(p.eye))*0x9e3779b1 ^ uint32(p.seq)*0xc2b2ae35
-	return &d.seen[h>>26], 1 << (h >> 20 & 63)
+// seenAt is the bit of a code and place: one that is not set was not there yet, of one that is another may have set it, such as
+// that of the fifth shot.
+func (d *draft) seenAt(c code, p place) (word *uint64, bit uint64) {
+	return &d.seen[bits.RotateLeft8(uint8(p.method), -1)+uint8(p.eye)<<5+uint8(p.seq)<<6], 1 << c
 }
+
+// A code has a bit in a word.
+const _ = uint(63 - ownAP)
 
 // free is p.seq, or the next number where that is taken.
 func (d *draft) free(c code, p place) int {
@@ -323,16 +326,13 @@ func (d *draft) free(c code, p place) int {
 // number adds the number in a field. A field without a value adds nothing; one that is no number is broken.
 func (d *draft) number(c code, p place, field string) {
 	n, word, plain := parse(field)
-	switch word {
-	case isNumber:
-		if plain {
-			field = ""
-		}
-		*d.put(c, p, field) = exam.Number(n)
-	case isBroken:
-		d.exam.Warn(exam.WarnBrokenSegment)
-	case isNothing:
+	if d.broken(word == isBroken) || word == isNothing {
+		return
 	}
+	if plain {
+		field = ""
+	}
+	*d.put(c, p, field) = exam.Number(n)
 }
 
 // text adds a field as it stands, without the blanks around it.
@@ -385,78 +385,4 @@ func (d *draft) base(p place, amount string, letter byte, sent string) {
 		n = -n
 	}
 	*d.put(c, p, sent) = exam.Number(n)
-}
-
-// What a field holds.
-type word uint8
-
-const (
-	isNumber word = iota
-	isNothing
-	isBroken
-)
-
-// parse reads a number: a sign or none, blanks before and behind the sign and at the end, digits with a point or none. A
-// field of blanks, dashes, points and question marks has no value. Plain says that the number's own text is the field.
-func parse(s string) (n float64, w word, plain bool) {
-	size := len(s)
-	for len(s) > 0 && s[len(s)-1] == ' ' {
-		s = s[:len(s)-1]
-	}
-	i := 0
-	for i < len(s) && s[i] == ' ' {
-		i++
-	}
-	minus := i < len(s) && s[i] == '-'
-	if minus || i < len(s) && s[i] == '+' {
-		for i++; i < len(s) && s[i] == ' '; i++ {
-		}
-	}
-	whole, first, point := uint64(0), i, -1
-	for ; i < len(s); i++ {
-		switch c := s[i] - '0'; {
-		case c <= 9:
-			whole = whole*10 + uint64(c)
-		case s[i] == '.' && point < 0:
-			point = i
-		default:
-			return 0, unread(s), false
-		}
-	}
-	digits, places := i-first, 0
-	if point >= 0 {
-		digits--
-		places = i - point - 1
-	}
-	switch {
-	case digits == 0:
-		return 0, unread(s), false
-	case digits > exam.MaxDigits:
-		return 0, isBroken, false
-	}
-	plain = len(s) == size && (first == 0 || minus && first == 1 && whole > 0) && point != first &&
-		(s[first] != '0' || point == first+1 || digits == 1) && (point < 0 || s[i-1] != '0' && places > 0)
-	return value(whole, places, minus), isNumber, plain
-}
-
-// value is exact as strconv.ParseFloat is: both numbers of the division are.
-func value(whole uint64, places int, minus bool) float64 {
-	n := float64(whole)
-	if places > 0 {
-		n /= tens[places]
-	}
-	if minus {
-		n = -n
-	}
-	return n
-}
-
-var tens = [...]float64{1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15}
-
-// unread is what a field holds that is no number.
-func unread(s string) word {
-	if strings.Trim(s, " -.?") == "" {
-		return isNothing
-	}
-	return isBroken
 }

@@ -8,6 +8,8 @@
 package nidekrs
 
 import (
+	"bytes"
+	"encoding/binary"
 	"iter"
 	"math/bits"
 	"strings"
@@ -106,10 +108,17 @@ func Frames(data []byte) iter.Seq[Frame] {
 // Sum is the checksum of a frame from its first SOH to its EOT: the sum of all bytes but CR and LF, modulo 65536. On the wire
 // it is four upper-case hex digits behind the EOT.
 func Sum(frame []byte) (sum uint16) {
-	for _, c := range frame {
-		if c != cr && c != lf {
-			sum += uint16(c)
-		}
+	const every2nd, all4 = 0x00ff00ff00ff00ff, 0x0001000100010001
+	b := frame
+	for ; len(b) >= 8; b = b[8:] {
+		eight := binary.LittleEndian.Uint64(b)
+		sum += uint16((eight&every2nd + eight>>8&every2nd) * all4 >> 48)
+	}
+	for _, c := range b {
+		sum += uint16(c)
+	}
+	for _, c := range []byte{cr, lf} {
+		sum -= uint16(c) * uint16(bytes.Count(frame, []byte{c}))
 	}
 	return sum
 }
@@ -126,19 +135,21 @@ func spoilt(b []byte) (detail string, yes bool) {
 	if len(b) < leastSpoilt {
 		return "", false
 	}
-	high, even, bad := 0, 0, 0
+	bad := 0
 	for _, c := range b {
-		high += int(c >> 7)
-		if c >= 0x80 || c == 0 {
+		if c-1 >= 0x7f {
 			bad++
 		}
-		if bits.OnesCount8(c)%2 == 0 {
-			even++
-		}
+	}
+	if bad*spoiltShare < len(b) {
+		return "", false
+	}
+	high, even := 0, 0
+	for _, c := range b {
+		high += int(c >> 7)
+		even += 1 - bits.OnesCount8(c)&1
 	}
 	switch {
-	case bad*spoiltShare < len(b):
-		return "", false
 	case high > 0 && even*16 >= len(b)*15:
 		return "check parity: the bytes are those of 7 data bits with even parity, read as 8 data bits", true
 	case high > 0 && even*16 <= len(b):

@@ -190,7 +190,7 @@ func (f *Framer) restart(s state) bool {
 	return true
 }
 
-// run takes the bytes up to one that means something where it is.
+// run takes the bytes up to the next SOH, or with the EOT before it, or with the STX behind a head.
 func (f *Framer) run(b []byte) (n int, over bool) {
 	room := MaxFrame - len(f.buf)
 	switch {
@@ -200,55 +200,47 @@ func (f *Framer) run(b []byte) (n int, over bool) {
 		return 0, f.rejected(len(f.buf), exam.RejectTooLarge, "frame is longer than any instrument's")
 	}
 	b = b[:min(len(b), room)]
-	switch c := b[0]; {
-	case f.state != ended:
-	case c == cr || c == lf:
-		f.buf = append(f.buf, c)
-		return 1, false
-	case c != etb && c != eot:
-		f.state = body
+	if at := bytes.IndexByte(b, soh); at >= 0 {
+		b = b[:at]
 	}
-	end := len(b)
+	if f.state == noise {
+		f.take(b)
+		return len(b), false
+	}
+	b = through(b, eot)
 	if f.state == head {
-		if at := bytes.IndexByte(b, stx); at >= 0 {
-			end = at
-		}
+		b = through(through(b, stx), etb)
 	}
-	sum := f.sum
-	for n < end {
-		c := b[n]
-		if w := weights[c]; w != 0 {
-			sum += uint16(w)
-		} else if c == soh || c == etb || c == eot {
-			break
-		}
-		n++
-	}
-	f.sum = sum
-	f.buf = append(f.buf, b[:n]...)
-	if n == len(b) || b[n] == soh {
-		return n, false
-	}
-	return n + 1, f.mark(b[n])
+	f.take(b)
+	return len(b), f.mark(b)
 }
 
-// weights are the bytes in the checksum; those that may mean something have none here.
-var weights = func() (w [256]byte) {
-	for c := range w {
-		w[c] = byte(c)
+// through is b up to its first c, with it.
+func through(b []byte, c byte) []byte {
+	if at := bytes.IndexByte(b, c); at >= 0 {
+		return b[:at+1]
 	}
-	for _, c := range []byte{soh, eot, etb, cr, lf} {
-		w[c] = 0
-	}
-	return w
-}()
+	return b
+}
 
-// mark takes an ETB or EOT, or the STX behind a head.
-func (f *Framer) mark(c byte) (end bool) {
-	f.add(c)
+// take adds bytes to what has begun.
+func (f *Framer) take(b []byte) {
+	f.buf = append(f.buf, b...)
+	f.sum += Sum(b)
+}
+
+// mark does what the last of the bytes that run took means: EOT, ETB with or without line ends, or the STX behind a head.
+func (f *Framer) mark(b []byte) (end bool) {
+	c := b[len(b)-1]
 	switch {
-	case f.state == noise:
-	case c == stx:
+	case c == eot && f.state == refract:
+		return f.whole(Refractor)
+	case c == eot && f.state == control:
+		return f.whole(Control)
+	case c == eot:
+		f.state, f.digits = tail, 0
+	case f.state == refract || f.state == control:
+	case f.state == head && c == stx:
 		f.state = body
 		h := f.newest()
 		if end = f.recurs(h); end {
@@ -256,16 +248,24 @@ func (f *Framer) mark(c byte) (end bool) {
 		}
 		f.heads[f.count] = h
 		f.count++
-	case c == eot && f.state == refract:
-		return f.whole(Refractor)
-	case c == eot && f.state == control:
-		return f.whole(Control)
-	case c == eot:
-		f.state, f.digits = tail, 0
-	case f.state != refract && f.state != control:
-		f.state = ended
+	default:
+		f.text(b)
 	}
 	return end
+}
+
+// text says whether the segment is over behind b.
+func (f *Framer) text(b []byte) {
+	for len(b) > 0 && (b[len(b)-1] == cr || b[len(b)-1] == lf) {
+		b = b[:len(b)-1]
+	}
+	switch {
+	case len(b) == 0: // as before
+	case b[len(b)-1] == etb:
+		f.state = ended
+	case f.state == ended:
+		f.state = body
+	}
 }
 
 // newest is the head of the newest block, of which the STX has just come.

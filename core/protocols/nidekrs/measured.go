@@ -1,6 +1,8 @@
 package nidekrs
 
 import (
+	"encoding/binary"
+	"math/bits"
 	"strings"
 
 	"github.com/hostd/hostd/core/sdk/exam"
@@ -9,36 +11,19 @@ import (
 // measured reads the blocks of an AR, ARK, TONOREF, NT or LM unit.
 func (d *draft) measured(text string) {
 	for head, body := range blocks(text) {
-		b := section{draft: d, night: head == "Drm" || head == "Dkm"}
-		var read func(*section, string) bool
-		switch head {
-		case "DRM", "Drm":
-			read, b.method = (*section).refraction, autoref.as(false, b.night)
-		case "DKM", "Dkm":
-			read, b.method = (*section).keratometry, kerato.as(false, b.night)
-		case "DNT":
-			read, b.method = (*section).pressure, tono
-		case "DPM":
-			read, b.method = (*section).thickness, pachy
-		case "DLM":
-			read, b.method = (*section).spectacles, lensmeter
-		default:
+		b := section{draft: d, method: methodOf(head)}
+		if b.method == noMethod {
 			d.exam.Warn(exam.WarnUnknownSegment)
 			continue
 		}
+		b.night = b.method&night != 0
 		for body != "" {
-			seg := body
-			if end := strings.IndexByte(body, etb); end >= 0 {
-				seg, body = body[:end], body[end+1:]
-			} else {
-				body = ""
+			if body[0] == cr || body[0] == lf {
+				body = body[1:]
+				continue
 			}
-			for seg != "" && (seg[0] == cr || seg[0] == lf) {
-				seg = seg[1:]
-			}
-			switch {
-			case seg == "", d.broken(!visible(seg)):
-			case !b.common(seg) && !read(&b, seg):
+			seg, rest, ok := segment(body, etb)
+			if body = rest; seg != "" && !d.broken(!ok) && !b.common(seg) && !b.read(seg) {
 				d.exam.Warn(exam.WarnUnknownSegment)
 			}
 		}
@@ -46,14 +31,52 @@ func (d *draft) measured(text string) {
 	}
 }
 
-// visible says whether s is visible ASCII and blanks.
-func visible(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
+// methodOf is the method of the block with the head.
+func methodOf(head string) method {
+	switch head {
+	case "DRM":
+		return autoref
+	case "Drm":
+		return autoref | night
+	case "DKM":
+		return kerato
+	case "Dkm":
+		return kerato | night
+	case "DNT":
+		return tono
+	case "DPM":
+		return pachy
+	case "DLM":
+		return lensmeter
+	}
+	return noMethod
+}
+
+// segment cuts off what stands before the next end byte. Ok says that it is visible ASCII and blanks.
+func segment(s string, end byte) (seg, rest string, ok bool) {
+	n := visible(s)
+	if ok = n == len(s) || s[n] == end; !ok {
+		if n = strings.IndexByte(s, end); n < 0 {
+			n = len(s)
 		}
 	}
-	return true
+	return s[:n], s[min(n+1, len(s)):], ok
+}
+
+// visible is how many bytes at the beginning of s are visible ASCII and blanks. It looks at eight at once: bit 7 of a byte is set
+// by what is less than a blank, by DEL, or was; a carry spoils only what is behind the first such.
+func visible(s string) (n int) {
+	const each = 0x0101010101010101
+	for ; n+8 <= len(s); n += 8 {
+		eight := binary.LittleEndian.Uint64([]byte(s[n : n+8]))
+		if other := ((eight - ' '*each) | (eight + each) | eight) & (0x80 * each); other != 0 {
+			return n + bits.TrailingZeros64(other)/8
+		}
+	}
+	for n < len(s) && s[n]-' ' <= '~'-' ' {
+		n++
+	}
+	return n
 }
 
 // section is a block in the making.
@@ -62,10 +85,24 @@ type section struct {
 	method   method
 	night    bool
 	measured [3]bool // eyes with a refraction of their own
+	added    [3]bool // eyes with an addition
 	zero     []string
 	shots    [3]int // of a refraction, by eye
 	radii    [3]int // readings in mm
 	powers   [3]int // readings in dioptres
+}
+
+// read reads the segments that not all blocks may have. False is that it is none of them.
+func (b *section) read(s string) bool {
+	switch b.method &^ night {
+	case autoref:
+		return b.refraction(s)
+	case kerato:
+		return b.keratometry(s)
+	case tono, pachy:
+		return b.cells(s)
+	}
+	return b.spectacles(s)
 }
 
 // side is the eye of a letter; a blank is a lens of unknown side.
@@ -189,7 +226,7 @@ func (b *section) reading(p place, at eye, s string) {
 	from := len(b.exam.Observations)
 	b.lens(p, s)
 	if p.seq > 0 {
-		b.number(confidence, p, s[15:16])
+		*b.put(confidence, p, "") = exam.Number(float64(s[15] - '0'))
 	}
 	switch mark {
 	case "", " ", "  ":
@@ -275,77 +312,60 @@ func (b *section) keratometry(s string) bool {
 	case 'S':
 		b.number(cornealSize, p, s[2:])
 	case 'P':
-		size := strings.TrimRight(s[2:], "ABCDEFGHIJKLMNOPQRSTUVWXYZ ")
-		b.number(pupilSize, p, size)
-		b.text(lamp, p, s[2+len(size):])
+		end := len(s)
+		for end > 2 && (s[end-1] >= 'A' && s[end-1] <= 'Z' || s[end-1] == ' ') {
+			end--
+		}
+		b.number(pupilSize, p, s[2:end])
+		b.text(lamp, p, s[end:])
 	default:
 		return false
 	}
 	return true
 }
 
-// pressure reads a segment of DNT: eye, count, a cell of mmHg and kPa for each shot, the average. An error stands in the
-// place of its shot.
-func (b *section) pressure(s string) bool {
-	cells, average, p, ok := b.cells(s)
-	for cell := range strings.FieldsSeq(cells) {
+// cells reads a segment of DNT or DPM: eye, count, a cell for each shot, the average. An error stands in the place of its shot.
+// The columns are not to be relied on: only blanks part the shots.
+func (b *section) cells(s string) bool {
+	if len(s) < 4 || s[0] != ' ' {
+		return false
+	}
+	at, ok := side(s[1])
+	if !ok || at == both {
+		return false
+	}
+	p, cells, average := place{at, b.method, 0}, s[4:], ""
+	if at := strings.LastIndex(cells, "AV"); at >= 0 {
+		cells, average = cells[:at], cells[at+2:]
+	}
+	for cells = unblank(cells); cells != ""; cells = unblank(cells) {
+		var cell string
+		cell, cells, _ = strings.Cut(cells, " ")
 		p.seq++
 		if cell[0] >= 'A' {
 			b.text(failure, p, cell)
-			continue
+		} else {
+			b.shot(p, cell)
 		}
-		b.pair(p, cell)
 	}
+	count, word, _ := parse(s[2:4])
+	b.broken(word != isNumber || int(count) != p.seq)
 	p.seq = 0
-	b.pair(p, average)
-	return ok
+	b.shot(p, average)
+	return true
 }
 
-// pair adds a pressure in its two units, and its confidence, which stands behind a star.
-func (b *section) pair(p place, cell string) {
+// shot adds a thickness, or a pressure in its two units, and its confidence, which stands behind a star.
+func (b *section) shot(p place, cell string) {
+	if b.method == pachy {
+		b.number(cct, p, cell)
+		return
+	}
 	cell, sure, _ := strings.Cut(cell, "*")
 	mmHg, kPa, _ := strings.Cut(cell, "/")
 	b.number(iop, p, mmHg)
 	b.number(iopKPa, p, kPa)
 	b.number(confidence, p, sure)
-}
-
-// thickness reads a segment of DPM.
-func (b *section) thickness(s string) bool {
-	cells, average, p, ok := b.cells(s)
-	for cell := range strings.FieldsSeq(cells) {
-		p.seq++
-		if cell[0] >= 'A' {
-			b.text(failure, p, cell)
-			continue
-		}
-		b.number(cct, p, cell)
-	}
-	p.seq = 0
-	b.number(cct, p, average)
-	return ok
-}
-
-// cells parts eye and count, shots and average. The columns are not to be relied on: only blanks part the shots.
-func (b *section) cells(s string) (cells, average string, p place, ok bool) {
-	if len(s) < 4 || s[0] != ' ' {
-		return "", "", place{}, false
-	}
-	at, ok := side(s[1])
-	if !ok || at == both {
-		return "", "", place{}, false
-	}
-	cells = s[4:]
-	if at := strings.LastIndex(cells, "AV"); at >= 0 {
-		cells, average = cells[:at], cells[at+2:]
-	}
-	count, word, _ := parse(s[2:4])
-	shots := 0
-	for range strings.FieldsSeq(cells) {
-		shots++
-	}
-	b.broken(word != isNumber || int(count) != shots)
-	return cells, average, place{at, b.method, 0}, true
 }
 
 // spectacles reads a segment of DLM.
@@ -394,13 +414,12 @@ func (b *section) spectacles(s string) bool {
 
 // addition adds the first addition of a lens, or the second.
 func (b *section) addition(p place, s string) {
-	for i := range b.exam.Observations {
-		if o := &b.exam.Observations[i]; o.Code == exam.CodeAdd && o.Eye == eyes[p.eye] && o.Method == methods[p.method] {
-			b.number(addition2, p, s)
-			return
-		}
+	c, found := addition, len(b.exam.Observations)
+	if b.added[p.eye] {
+		c = addition2
 	}
-	b.number(addition, p, s)
+	b.number(c, p, s)
+	b.added[p.eye] = b.added[p.eye] || len(b.exam.Observations) > found
 }
 
 // transmittance reads UV: an eye or none, and per cent.

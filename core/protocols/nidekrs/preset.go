@@ -27,7 +27,7 @@ const maxPatient = 12
 // whole mm, for which the frame has room. An error says what does not fit, without quoting it; nothing is cut.
 func Preset(e *exam.Exam, form Form) ([]byte, error) {
 	p := preset{exam: e, form: form}
-	if id := e.Patient.ID; len(id) > maxPatient || !visible(id) {
+	if id := e.Patient.ID; len(id) > maxPatient || visible(id) < len(id) {
 		p.fail("the patient id is not of at most %d ASCII characters", maxPatient)
 	} else if id != "" {
 		p.block("DRL", fmt.Sprintf("ID%*s", maxPatient, id))

@@ -12,10 +12,18 @@ func (d *draft) refractor(text string) {
 	head, rest, _ := strings.Cut(text, "\r")
 	d.header(head)
 	s := lines{draft: d}
-	for line := range strings.SplitSeq(rest, "\r") {
-		line = strings.TrimPrefix(strings.Trim(line, "\n"), "\x02")
+	for rest != "" {
+		if rest[0] == lf {
+			rest = rest[1:]
+			continue
+		}
+		line, after, ok := segment(strings.TrimPrefix(rest, "\x02"), cr)
+		if rest = after; !ok {
+			line = strings.TrimRight(line, "\n")
+			ok = visible(line) == len(line)
+		}
 		switch {
-		case line == "", d.broken(!visible(line)):
+		case line == "", d.broken(!ok):
 		case line[0] == '@':
 			s.enter(line[1:])
 		case s.name == "" && strings.HasPrefix(line, "ID"):
@@ -33,7 +41,7 @@ func (d *draft) refractor(text string) {
 
 // header reads NIDEK RT-5100 ID<12 characters> DA<date>[ SN], or NIDEK_RT-5100, behind which ID and DA are lines.
 func (d *draft) header(s string) {
-	if d.broken(!visible(s) || len(s) < 6) {
+	if d.broken(visible(s) < len(s) || len(s) < 6) {
 		return
 	}
 	d.exam.Device.Make = s[:5]
@@ -227,16 +235,20 @@ func (s *lines) acuities(kind byte, isNear bool, p place, f string) bool {
 
 // acuity adds a visual acuity: a number, or with a comparison before it or letters counted behind it a text.
 func (s *lines) acuity(c code, p place, field string) {
-	text := strings.ReplaceAll(strings.Trim(field, " "), " ", "")
-	if text == "" {
-		return
+	n, word, plain := parse(field)
+	v := exam.Number(n)
+	if word != isNumber {
+		text := strings.ReplaceAll(field, " ", "")
+		if text == "" {
+			return
+		}
+		v = exam.ParseValue(codes[c].name, text)
+		plain = v.String() == field
 	}
-	v := exam.ParseValue(codes[c].name, text)
-	sent := field
-	if v.String() == field {
-		sent = ""
+	if plain {
+		field = ""
 	}
-	*s.put(c, p, sent) = v
+	*s.put(c, p, field) = v
 }
 
 // prism adds one of a lens's two prisms: a letter for its base, or a blank, and five characters.
