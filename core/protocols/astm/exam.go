@@ -306,7 +306,7 @@ func (r *reader) result(rec *Record) {
 	}
 	r.name(&obs)
 	obs.Value = exam.ParseValue(obs.Code, sent)
-	if obs.Value.String() != sent {
+	if !obs.Value.Is(sent) {
 		obs.Text = sent
 	}
 	n, err := strconv.Atoi(string(rec.Field(2)))

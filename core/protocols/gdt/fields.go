@@ -110,7 +110,7 @@ func (r *record) endTest() {
 		if o.Unit == "" {
 			o.Unit = t.unit
 		}
-		if v.String() != value {
+		if !v.Is(value) {
 			o.Text = value
 		}
 	}

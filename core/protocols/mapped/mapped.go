@@ -149,7 +149,7 @@ func (m *Mapping) observe(e *exam.Exam, f *Field, text, eye string) {
 		o.Seq++
 		e.Warn(exam.WarnDuplicate)
 	}
-	if v.String() != text {
+	if !v.Is(text) {
 		o.Text = text
 	}
 	e.Observations = append(e.Observations, o)

@@ -243,7 +243,7 @@ func (s *lines) acuity(c code, p place, field string) {
 			return
 		}
 		v = exam.ParseValue(codes[c].name, text)
-		plain = v.String() == field
+		plain = v.Is(field)
 	}
 	if plain {
 		field = ""

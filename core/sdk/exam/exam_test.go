@@ -202,8 +202,25 @@ func TestParseValue(t *testing.T) {
 		{exam.CodeExamNo, "421", "421", false},
 	} {
 		v := exam.ParseValue(c.code, c.text)
-		if v.String() != c.want || v.IsNumber() != c.number {
+		if v.String() != c.want || v.IsNumber() != c.number || !v.Is(c.want) || v.Is(c.want+" ") {
 			t.Errorf("%s %q: %q %v", c.code, c.text, v.String(), v.IsNumber())
+		}
+	}
+}
+
+// TestParseValueIsExact compares decimals with what strconv makes of them.
+func TestParseValueIsExact(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 20_000 {
+		text := strconv.FormatUint(r.Uint64N(1e15), 10)
+		text = strings.Repeat("0", r.IntN(exam.MaxDigits+1-len(text))) + text[:1+r.IntN(len(text))]
+		if at := r.IntN(len(text) + 2); at <= len(text) {
+			text = text[:at] + "." + text[at:]
+		}
+		text = []string{"", "+", "-"}[r.IntN(3)] + text
+		want, err := strconv.ParseFloat(text, 64)
+		if got := exam.ParseValue(exam.CodeSphere, text); err != nil || got != exam.Number(want) || !got.Is(got.String()) {
+			t.Fatalf("%s: %s, want %g, %v", text, got, want, err)
 		}
 	}
 }

@@ -29,11 +29,8 @@ func Text(s string) Value { return Value{text: s} }
 // ParseValue makes of a text what the record keeps for it: a number when it is a plain decimal of at most MaxDigits
 // digits (sign, digits, one point) and code is not identifier-like, else the text itself.
 func ParseValue(code, text string) Value {
-	if IsIdentifier(code) || !plainDecimal(text) {
-		return Text(text)
-	}
-	f, err := strconv.ParseFloat(text, 64)
-	if err != nil {
+	f, ok := plainDecimal(text)
+	if !ok || IsIdentifier(code) {
 		return Text(text)
 	}
 	return Number(f)
@@ -50,8 +47,21 @@ func (v Value) String() string {
 	if !v.isNum {
 		return v.text
 	}
-	return string(appendNumber(nil, v.number))
+	var b [maxNumber]byte
+	return string(appendNumber(b[:0], v.number))
 }
+
+// Is says whether text is the text of v, as String gives it.
+func (v Value) Is(text string) bool {
+	if !v.isNum {
+		return v.text == text
+	}
+	var b [maxNumber]byte
+	return string(appendNumber(b[:0], v.number)) == text
+}
+
+// maxNumber is how long the text of a number is at most, or nearly.
+const maxNumber = 32
 
 func (v Value) finite() bool { return !v.isNum || !(math.IsNaN(v.number) || math.IsInf(v.number, 0)) }
 
@@ -83,20 +93,37 @@ func appendThousandths(b []byte, n int64) []byte {
 	return b
 }
 
-func plainDecimal(s string) bool {
-	if s != "" && (s[0] == '+' || s[0] == '-') {
+// plainDecimal reads a sign or none, digits, and a point among them or none. The division is exact, as strconv.ParseFloat is:
+// both of its numbers are.
+func plainDecimal(s string) (f float64, ok bool) {
+	minus := s != "" && s[0] == '-'
+	if minus || s != "" && s[0] == '+' {
 		s = s[1:]
 	}
-	digits, points := 0, 0
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c >= '0' && c <= '9':
-			digits++
-		case c == '.':
-			points++
-		default:
-			return false
+	whole, digits, point := uint64(0), len(s), -1
+	for i := range len(s) {
+		c := s[i] - '0'
+		if c <= 9 {
+			whole = whole*10 + uint64(c)
+			continue
 		}
+		if s[i] != '.' || point >= 0 {
+			return 0, false
+		}
+		point = i
+		digits--
 	}
-	return digits > 0 && digits <= MaxDigits && points <= 1
+	if digits == 0 || digits > MaxDigits {
+		return 0, false
+	}
+	f = float64(whole)
+	if point >= 0 {
+		f /= tens[digits-point]
+	}
+	if minus {
+		f = -f
+	}
+	return f, true
 }
+
+var tens = [MaxDigits + 1]float64{1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15}
