@@ -44,7 +44,11 @@ func (c *checker) check() {
 	if p.EyeOrder != "" {
 		c.oneOf("eye_order", p.EyeOrder, "left", "right")
 	}
-	p.split = string(c.bytes("split", p.Split))
+	for _, b := range c.bytes("split", p.Split) {
+		if p.splits[b] = true; b >= utf8.RuneSelf {
+			c.add("split: write characters of ASCII", "split")
+		}
+	}
 	if len(p.Rules) == 0 || len(p.Rules) > maxRules {
 		c.add(fmt.Sprintf("rules: write 1 to %d of them, each with match and fields", maxRules), "rules")
 	}
@@ -194,21 +198,17 @@ func (c *checker) rule(i int, r *Rule) {
 	if r.Eye != "" && eyeOf(r.Eye) != r.Eye {
 		at(".eye: write R, L or B", "eye")
 	}
-	begin := "^ *(?:"
-	if widths > 0 {
-		begin = "^(?:" // a blank belongs to the first column
-	}
 	bare, err := regexp.Compile(r.Match)
 	if err == nil {
-		r.re, err = regexp.Compile(begin + r.Match + ")")
+		r.match, err = compile(r.Match, widths == 0) // a blank belongs to the first column
 	}
 	if err != nil {
 		at(".match is no regular expression: "+err.Error(), "match")
 		return
 	}
 	r.prefix, _ = bare.LiteralPrefix()
-	r.eyeAt, r.seqAt = r.re.SubexpIndex("eye"), r.re.SubexpIndex("seq")
-	for g := 1; g <= r.re.NumSubexp(); g++ {
+	r.eyeAt, r.seqAt = bare.SubexpIndex("eye"), bare.SubexpIndex("seq")
+	for g := 1; g <= bare.NumSubexp(); g++ {
 		if g != r.eyeAt && g != r.seqAt {
 			r.groups = append(r.groups, g)
 		}
@@ -227,8 +227,13 @@ func (c *checker) field(i, j int, f *Field) {
 	at := func(text, key string) {
 		c.add(fmt.Sprintf("rules[%d].fields[%d].%s: %s", i, j, key, text), "rules", i, "fields", j, key)
 	}
-	_, known := exam.UnitOf(f.Code)
-	known = known || slices.Contains(heads, f.Code)
+	unit, known := exam.UnitOf(f.Code)
+	if f.unit = unit; f.Unit != nil {
+		f.unit = *f.Unit
+	}
+	f.bit = bitOf(f.Code)
+	f.head, f.identifier = slices.Contains(heads, f.Code), exam.IsIdentifier(f.Code)
+	known = known || f.head
 	switch {
 	case f.Code == "":
 		at("write what the value is, such as sphere, or skip", "code")

@@ -3,7 +3,6 @@ package lineprofile
 import (
 	"bytes"
 	"encoding/hex"
-	"errors"
 	"math/bits"
 	"slices"
 	"strconv"
@@ -58,7 +57,20 @@ func (p *Profile) Decode(data []byte) exam.Result {
 }
 
 // Exam reads one piece of a line: either the exam or the reject is nil. A reject's offset and length are the piece's.
-func (p *Profile) Exam(piece *Piece) (*exam.Exam, *exam.Reject) {
+func (p *Profile) Exam(piece *Piece) (*exam.Exam, *exam.Reject) { return p.NewReader().Exam(piece) }
+
+// Reader reads pieces one by one.
+type Reader struct {
+	draft draft
+	exam  exam.Exam
+}
+
+// NewReader begins; one that is kept does not allocate anew for each exam.
+func (p *Profile) NewReader() *Reader { return &Reader{draft: draft{p: p}} }
+
+// Exam is Profile.Exam; the exam is the Reader's own until it is asked again.
+func (r *Reader) Exam(piece *Piece) (*exam.Exam, *exam.Reject) {
+	p := r.draft.p
 	reject := func(reason, detail string) (*exam.Exam, *exam.Reject) {
 		return nil, &exam.Reject{Reason: reason, Offset: piece.Offset, Length: int64(len(piece.Data)), Detail: detail}
 	}
@@ -72,19 +84,20 @@ func (p *Profile) Exam(piece *Piece) (*exam.Exam, *exam.Reject) {
 	if !ok {
 		return reject(exam.RejectChecksum, "the checksum is wrong")
 	}
-	text, err := textenc.Decode(p.Encoding, body)
+	text, err := textenc.String(p.Encoding, body)
 	if err != nil {
 		return reject(exam.RejectNoise, "bytes fit no character of "+p.Encoding+": check encoding, speed and parity")
 	}
-	d := draft{p: p, eye: exam.Both, e: &exam.Exam{
-		Device: exam.Device{Make: p.Make, Model: p.Model}, Observations: make([]exam.Observation, 0, min(len(text)/6, 64)),
-	}}
-	if err := d.read(string(text)); err != nil {
-		var f fault
-		errors.As(err, &f)
+	list := r.exam.Observations[:0]
+	if list == nil {
+		list = make([]exam.Observation, 0, min(len(text)/6, 64))
+	}
+	r.exam = exam.Exam{Device: exam.Device{Make: p.Make, Model: p.Model}, Observations: list}
+	r.draft = draft{p: p, e: &r.exam, eye: exam.Both, at: r.draft.at}
+	if f := r.draft.read(text); f.reason != "" {
 		return reject(f.reason, f.detail)
 	}
-	return d.e, nil
+	return &r.exam, nil
 }
 
 var details = map[string]string{
@@ -95,16 +108,19 @@ var details = map[string]string{
 
 // parity says whether bit 7 of the bytes is a parity bit: the instrument sends seven bits, and the port reads eight.
 func parity(b []byte) bool {
-	if len(b) < 16 {
-		return false
-	}
-	high, even := 0, 0
+	high := 0
 	for _, c := range b {
 		high += int(c >> 7)
+	}
+	if len(b) < 16 || 4*high < len(b) {
+		return false
+	}
+	even := 0
+	for _, c := range b {
 		even += 1 - bits.OnesCount8(c)&1
 	}
 	most := len(b) - len(b)/16
-	return high >= most || 4*high >= len(b) && (even >= most || len(b)-even >= most)
+	return high >= most || even >= most || len(b)-even >= most
 }
 
 // body is the frame without marks and checksum. It is false where the checksum is wrong.
@@ -163,15 +179,14 @@ func (c *Checksum) write(sum uint32) []byte {
 	return bytes.ToUpper(hex.AppendEncode(nil, b[2-c.Digits/2:]))
 }
 
-// fault is why a frame is no exam.
+// fault is why a frame is no exam; it has no reason where the frame is one.
 type fault struct{ reason, detail string }
-
-func (f fault) Error() string { return f.reason + ": " + f.detail }
 
 // draft is an exam in the making.
 type draft struct {
 	p       *Profile
 	e       *exam.Exam
+	at      []int // of the groups of the rule that was found last
 	section string
 	eye     string // that holds where no rule says another
 	method  string
@@ -180,28 +195,28 @@ type draft struct {
 	unknown bool
 	found   bool // a value that is no number of an exam or the like
 	fields  int
+	seen    [64]uint64 // by place, see word; the bits of the codes that were there
 }
 
 // read goes through the text of a frame.
-func (d *draft) read(text string) error {
+func (d *draft) read(text string) fault {
 	for text != "" {
-		part := text
-		if at := strings.IndexAny(text, d.p.split); at >= 0 {
-			part, text = text[:at], text[at+1:]
-		} else {
-			text = ""
+		n := 0
+		for n < len(text) && !d.p.splits[text[n]] {
+			n++
 		}
-		if err := d.part(part); err != nil {
-			return err
+		if f := d.part(text[:n]); f.reason != "" {
+			return f
 		}
+		text = text[min(n+1, len(text)):]
 	}
 	return d.finish()
 }
 
 // part reads what stands between two separators.
-func (d *draft) part(text string) error {
-	for strings.Trim(text, " ") != "" {
-		rule, at := d.p.find(d.section, text)
+func (d *draft) part(text string) fault {
+	for !isBlank(text) {
+		rule, at := d.find(text)
 		if rule == nil {
 			d.unknown = true
 			text = d.skip(text)
@@ -210,13 +225,23 @@ func (d *draft) part(text string) error {
 		if d.fields += 1 + len(rule.Fields); d.fields > maxFields {
 			return fault{exam.RejectTooLarge, "more fields than an exam can have"}
 		}
-		used, err := d.apply(rule, text, at)
-		if err != nil {
-			return err
+		used, f := d.apply(rule, text, at)
+		if f.reason != "" {
+			return f
 		}
 		text = text[used:]
 	}
-	return nil
+	return fault{}
+}
+
+// isBlank says that s has nothing but blanks.
+func isBlank(s string) bool {
+	for i := range len(s) {
+		if s[i] != ' ' {
+			return false
+		}
+	}
+	return true
 }
 
 // skip passes over what no rule knows: the part, or where nothing parts the text, up to the next blank.
@@ -232,14 +257,15 @@ func (d *draft) skip(text string) string {
 }
 
 // find is the first rule that fits at the beginning of text, and where its groups are.
-func (p *Profile) find(section, text string) (*Rule, []int) {
+func (d *draft) find(text string) (*Rule, []int) {
 	bare := strings.TrimLeft(text, " ")
-	for i := range p.Rules {
-		r := &p.Rules[i]
-		if !strings.HasPrefix(bare, r.prefix) || !r.in(section) {
+	for i := range d.p.Rules {
+		r := &d.p.Rules[i]
+		if !strings.HasPrefix(bare, r.prefix) || !r.in(d.section) {
 			continue
 		}
-		if at := r.re.FindStringSubmatchIndex(text); at != nil && (at[1] > 0 || r.columns > 0) {
+		if at := r.match.find(text, d.at); at != nil && (at[1] > 0 || r.columns > 0) {
+			d.at = at
 			return r, at
 		}
 	}
@@ -249,12 +275,12 @@ func (p *Profile) find(section, text string) (*Rule, []int) {
 func (r *Rule) in(section string) bool { return len(r.In) == 0 || slices.Contains(r.In, section) }
 
 // apply does what a rule says of the text, and tells how much of it is read.
-func (d *draft) apply(r *Rule, text string, at []int) (used int, err error) {
+func (d *draft) apply(r *Rule, text string, at []int) (used int, f fault) {
 	eye, seq := r.Eye, 0
 	if r.eyeAt >= 0 && at[2*r.eyeAt] >= 0 {
 		if eye = eyeOf(text[at[2*r.eyeAt]:at[2*r.eyeAt+1]]); eye == "" {
 			d.unknown = true
-			return at[1], nil
+			return at[1], fault{}
 		}
 	}
 	if r.seqAt >= 0 && at[2*r.seqAt] >= 0 {
@@ -265,7 +291,7 @@ func (d *draft) apply(r *Rule, text string, at []int) (used int, err error) {
 	switch {
 	case len(r.Fields) == 0:
 		d.hold(r, eye)
-		return at[1], nil
+		return at[1], fault{}
 	case r.columns > 0:
 		return len(text), d.cut(r, text[at[1]:], eye, seq)
 	}
@@ -274,7 +300,7 @@ func (d *draft) apply(r *Rule, text string, at []int) (used int, err error) {
 			d.put(r, &r.Fields[i], text[at[2*g]:at[2*g+1]], eye, seq)
 		}
 	}
-	return at[1], nil
+	return at[1], fault{}
 }
 
 // hold begins a section, or says which eye or method comes.
@@ -291,27 +317,40 @@ func (d *draft) hold(r *Rule, eye string) {
 }
 
 // cut reads columns. Text of another length was damaged on its way, and a value would be read out of the wrong place.
-func (d *draft) cut(r *Rule, text, eye string, seq int) error {
-	if strings.Trim(text, " ") == "" {
-		return nil // the instrument measured nothing here
+func (d *draft) cut(r *Rule, text, eye string, seq int) fault {
+	if isBlank(text) {
+		return fault{} // the instrument measured nothing here
 	}
 	for i := range r.Fields {
-		at, width := 0, 0
-		for at < len(text) && width < r.Fields[i].Width {
-			c, size := utf8.DecodeRuneInString(text[at:])
-			at += size
-			width += d.p.columnsOf(c)
-		}
-		if width != r.Fields[i].Width {
+		n := d.p.column(text, r.Fields[i].Width)
+		if n < 0 {
 			return fault{exam.RejectBadLength, "the columns are not as long as they should be"}
 		}
-		d.put(r, &r.Fields[i], text[:at], eye, seq)
-		text = text[at:]
+		d.put(r, &r.Fields[i], text[:n], eye, seq)
+		text = text[n:]
 	}
-	if strings.Trim(text, " ") != "" {
+	if !isBlank(text) {
 		return fault{exam.RejectBadLength, "the columns are longer than they should be"}
 	}
-	return nil
+	return fault{}
+}
+
+// column is how long the first column of text is, which has width bytes in the instrument's encoding; -1 is that it ends elsewhere.
+func (p *Profile) column(text string, width int) (n int) {
+	for n < len(text) && n < width && text[n] < utf8.RuneSelf {
+		n++
+	}
+	for at := n; at < width; {
+		if n == len(text) {
+			return -1
+		}
+		c, size := utf8.DecodeRuneInString(text[n:])
+		n += size
+		if at += p.columnsOf(c); at > width {
+			return -1
+		}
+	}
+	return n
 }
 
 // columnsOf is how many bytes the character has in the instrument's encoding.

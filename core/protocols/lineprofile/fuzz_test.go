@@ -132,8 +132,9 @@ func BenchmarkDecode(b *testing.B) {
 			}
 			b.SetBytes(int64(len(piece.Data)))
 			b.ReportAllocs()
+			r := p.NewReader()
 			for b.Loop() {
-				if e, reject := p.Exam(&piece); reject != nil || len(e.Observations) == 0 {
+				if e, reject := r.Exam(&piece); reject != nil || len(e.Observations) == 0 {
 					b.Fatal(reject)
 				}
 			}

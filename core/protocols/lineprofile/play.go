@@ -56,7 +56,7 @@ func (p *Profile) Numbered() bool {
 		return false
 	}
 	for _, e := range p.Decode(frame).Exams {
-		told := func(o exam.Observation) bool { return o.Value.String() == number }
+		told := func(o exam.Observation) bool { return o.Value.Is(number) }
 		if e.Patient.ID == number || slices.ContainsFunc(e.Observations, told) {
 			return true
 		}
@@ -82,27 +82,14 @@ func (p *Profile) sum(frame []byte) []byte {
 func written(form string, at time.Time) string {
 	var b strings.Builder
 	for form != "" {
-		switch t := token(form); t {
-		case "":
+		t := token(form)
+		if t < 0 {
 			b.WriteByte(form[0])
 			form = form[1:]
 			continue
-		case "YYYY":
-			b.WriteString(at.Format("2006"))
-		case "YY":
-			b.WriteString(at.Format("06"))
-		case "MM":
-			b.WriteString(at.Format("01"))
-		case "DD":
-			b.WriteString(at.Format("02"))
-		case "hh":
-			b.WriteString(at.Format("15"))
-		case "mm":
-			b.WriteString(at.Format("04"))
-		case "ss":
-			b.WriteString(at.Format("05"))
 		}
-		form = form[len(token(form)):]
+		b.WriteString(at.Format([...]string{"2006", "06", "01", "02", "15", "04", "05"}[t]))
+		form = form[len(tokens[t]):]
 	}
 	return b.String()
 }

@@ -39,10 +39,10 @@ type Profile struct {
 	Sample     []string      `yaml:"sample"`      // a frame for the simulated instrument, in pieces, see Play
 
 	start, end, ack, nak []byte
-	split                string // Split with its control characters
-	bytes                int    // of a letter that is not ASCII: 1, 2, or 0 for those of UTF-8
-	textual              bool   // a start mark or no columns: blanks before a frame say nothing
-	confirmed            bool   // somebody has said which eye is first
+	splits               [256]bool // the characters of Split
+	bytes                int       // of a letter that is not ASCII: 1, 2, or 0 for those of UTF-8
+	textual              bool      // a start mark or no columns: blanks before a frame say nothing
+	confirmed            bool      // somebody has said which eye is first
 }
 
 // Line is how the port is set: 0 and empty are 9600 8 none 1.
@@ -79,7 +79,7 @@ type Rule struct {
 	Method  string   `yaml:"method"`  // a method of package exam
 	Fields  []Field  `yaml:"fields"`  // with widths they are the columns behind what matches, up to the end of the part
 
-	re      *regexp.Regexp
+	match   *matcher
 	prefix  string // every match begins with it, behind blanks
 	columns int    // sum of the widths
 	eyeAt   int    // group of that name, or -1
@@ -101,7 +101,11 @@ type Field struct {
 	None   []string `yaml:"none"`   // texts that mean that nothing was measured
 	Warn   string   `yaml:"warn"`   // warning of an exam that has this value
 
-	shift int // power of ten
+	shift      int    // power of ten
+	unit       string // of its code
+	bit        uint64 // of its code; another code of the profile may have the same
+	head       bool   // it is no observation
+	identifier bool   // it is a text that looks like a number
 }
 
 // controls are the names of the control characters (ECMA-48) in their order.

@@ -27,7 +27,7 @@ var heads = []string{
 
 // put adds the value of a field to the exam.
 func (d *draft) put(r *Rule, f *Field, raw, eye string, seq int) {
-	text := strings.Trim(raw, " \t")
+	text := trim(raw)
 	switch f.Code {
 	case codeSkip:
 		return
@@ -39,40 +39,64 @@ func (d *draft) put(r *Rule, f *Field, raw, eye string, seq int) {
 		d.sign = ""
 		return
 	}
-	if slices.Contains(heads, f.Code) {
+	if f.head {
 		d.head(f.Code, text)
 		return
 	}
-	o := exam.Observation{Code: f.Code, Method: first(f.Method, r.Method, d.method), Seq: f.Seq, Eye: d.eyeFor(f, eye)}
+	d.e.Observations = append(d.e.Observations, exam.Observation{
+		Code: f.Code, Method: first(f.Method, r.Method, d.method), Seq: f.Seq, Eye: d.eyeFor(f, eye), Unit: f.unit,
+	})
+	o := &d.e.Observations[len(d.e.Observations)-1]
 	if o.Seq == 0 {
 		o.Seq = seq
-	}
-	if f.Unit != nil {
-		o.Unit = *f.Unit
-	} else {
-		o.Unit, _ = exam.UnitOf(f.Code)
 	}
 	if slices.Contains(d.p.ErrorWords, text) {
 		o.Code, o.Unit, o.Value = exam.CodeError, "", exam.Text(text)
 	} else {
-		o.Value = d.value(&o, f, text)
+		o.Value = d.value(o, f, text)
 	}
 	d.sign = ""
-	if o.Value.String() != text {
+	if !o.Value.Is(text) {
 		o.Text = text
 	}
 	if f.Warn != "" {
 		d.e.Warn(f.Warn)
 	}
-	d.found = d.found || !exam.IsIdentifier(o.Code)
-	d.add(o)
+	d.found = d.found || !f.identifier || o.Code != f.Code
+	bit := f.bit
+	if o.Code != f.Code {
+		bit = bitOf(o.Code)
+	}
+	if word := d.word(o); *word&bit != 0 {
+		d.number(o)
+	}
+	*d.word(o) |= bit
 }
 
-// add keeps a second observation with the same key under the next free number: which is right is not for a parser to say.
-func (d *draft) add(o exam.Observation) {
+// word has the bits of the codes that were at the place of o, or at one that has the same word.
+func (d *draft) word(o *exam.Observation) *uint64 {
+	h := uint32(len(o.Method))<<8 | uint32(o.Eye[0])
+	if o.Method != "" {
+		h |= uint32(o.Method[0]) << 16
+	}
+	return &d.seen[(h*0x9e3779b1^uint32(o.Seq)*0xc2b2ae35)>>26]
+}
+
+// bitOf is one of 64; few codes have the same.
+func bitOf(code string) uint64 {
+	h := uint32(0)
+	for i := range len(code) {
+		h = h*31 + uint32(code[i])
+	}
+	return 1 << (h % 64)
+}
+
+// number gives a second observation with the same key the next free number: which is right is not for a parser to say.
+func (d *draft) number(o *exam.Observation) {
+	before := d.e.Observations[:len(d.e.Observations)-1]
 	taken, next := false, 0
-	for i := range d.e.Observations {
-		if p := &d.e.Observations[i]; p.Eye == o.Eye && p.Code == o.Code && p.Method == o.Method {
+	for i := range before {
+		if p := &before[i]; p.Eye == o.Eye && p.Code == o.Code && p.Method == o.Method {
 			taken = taken || p.Seq == o.Seq
 			next = max(next, p.Seq+1)
 		}
@@ -81,7 +105,6 @@ func (d *draft) add(o exam.Observation) {
 		o.Seq = next
 		d.e.Warn(exam.WarnDuplicate)
 	}
-	d.e.Observations = append(d.e.Observations, o)
 }
 
 // eyeFor is the eye of a field: its own, the rule's, the one that holds.
@@ -103,7 +126,7 @@ func (d *draft) eyeFor(f *Field, eye string) string {
 
 // value is the number in a text, or the text. It gives o the code for letters that were right or wrong (0.8+2).
 func (d *draft) value(o *exam.Observation, f *Field, text string) exam.Value {
-	if exam.IsIdentifier(f.Code) {
+	if f.identifier {
 		return exam.Text(text)
 	}
 	digits := decimal(text)
@@ -156,7 +179,7 @@ func (d *draft) head(code, text string) {
 }
 
 // finish completes the exam, or says why it is none.
-func (d *draft) finish() error {
+func (d *draft) finish() fault {
 	if !d.found {
 		return fault{exam.RejectEmpty, "no finding that the profile knows"}
 	}
@@ -167,7 +190,7 @@ func (d *draft) finish() error {
 	if d.unknown {
 		d.e.Warn(exam.WarnUnknownSegment)
 	}
-	return nil
+	return fault{}
 }
 
 func first(texts ...string) string {
@@ -179,16 +202,36 @@ func first(texts ...string) string {
 	return ""
 }
 
+// trim is s without the blanks and tabs around it.
+func trim(s string) string {
+	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
 // isNothing says that a field was sent without a value: blank, or dashes and points ("--.-", "---").
-func isNothing(s string) bool { return strings.Trim(s, "-. \t") == "" }
+func isNothing(s string) bool {
+	for i := range len(s) {
+		switch s[i] {
+		case '-', '.', ' ', '\t':
+		default:
+			return false
+		}
+	}
+	return true
+}
 
 // decimal makes the point of a lone decimal comma and drops blanks after a sign.
 func decimal(s string) string {
-	if s != "" && (s[0] == '+' || s[0] == '-') {
+	if len(s) > 1 && s[1] == ' ' && (s[0] == '+' || s[0] == '-') {
 		s = s[:1] + strings.TrimLeft(s[1:], " ")
 	}
-	if strings.Count(s, ",") == 1 && !strings.Contains(s, ".") {
-		s = strings.Replace(s, ",", ".", 1)
+	if at := strings.IndexByte(s, ','); at >= 0 && !strings.ContainsAny(s[at+1:], ",.") && strings.IndexByte(s[:at], '.') < 0 {
+		s = s[:at] + "." + s[at+1:]
 	}
 	return s
 }
@@ -215,57 +258,73 @@ func sexOf(s string) string {
 	return "O"
 }
 
-// tokens of a date's form, and how many digits each has.
-var tokens = []string{"YYYY", "YY", "MM", "DD", "hh", "mm", "ss"}
+// tokens of a date's form; each is as long as its number has digits.
+var tokens = [...]string{"YYYY", "YY", "MM", "DD", "hh", "mm", "ss"}
 
-func token(form string) string {
-	for _, t := range tokens {
-		if strings.HasPrefix(form, t) {
-			return t
+// token is the index of the token at the beginning of the form, or -1.
+func token(form string) int {
+	for i, t := range tokens {
+		if form[0] == t[0] && strings.HasPrefix(form, t) {
+			return i
 		}
 	}
-	return ""
+	return -1
 }
 
 // moment reads a date, and a time of day where there is one, in the form that the profile names, as ISO 8601. A digit in
 // front may be blank ("2025/ 3/ 4") or missing ("2025/3/4").
 func moment(form, text string) (iso string, ok bool) {
-	at := map[string]string{}
+	n := [len(tokens)]int{-1, -1, -1, -1, -1, -1, -1}
 	for form != "" && text != "" {
 		t := token(form)
-		if t == "" {
+		if t < 0 {
 			if form[0] != text[0] {
 				return "", false
 			}
 			form, text = form[1:], text[1:]
 			continue
 		}
-		n := 0
-		for n < len(t)-1 && n < len(text) && text[n] == ' ' {
-			n++
+		width, at := len(tokens[t]), 0
+		for at < width-1 && at < len(text) && text[at] == ' ' {
+			at++
 		}
-		from := n
-		for n < len(t) && n < len(text) && text[n] >= '0' && text[n] <= '9' {
-			n++
+		n[t] = 0
+		for at < width && at < len(text) && text[at] >= '0' && text[at] <= '9' {
+			n[t] = n[t]*10 + int(text[at]-'0')
+			at++
 		}
-		if n < len(t) && t == "YYYY" {
+		if at < width && t == 0 {
 			return "", false
 		}
-		at[t] = strings.Repeat("0", max(0, len(t)-(n-from))) + text[from:n]
-		form, text = form[len(t):], text[n:]
+		form, text = form[width:], text[at:]
 	}
-	if yy := at["YY"]; yy != "" {
-		at["YYYY"] = "20" + yy
+	year, month, day, hour, minute, second := n[0], n[2], n[3], n[4], n[5], n[6]
+	if n[1] >= 0 {
+		year = 2000 + n[1]
 	}
-	iso, layout := at["YYYY"]+"-"+at["MM"]+"-"+at["DD"], time.DateOnly
-	if at["hh"] != "" {
-		iso, layout = iso+"T"+at["hh"]+":"+at["mm"], layout+"T15:04"
-		if at["ss"] != "" {
-			iso, layout = iso+":"+at["ss"], layout+":05"
-		}
-	}
-	if _, err := time.Parse(layout, iso); err != nil || text != "" {
+	date := time.Date(year, time.Month(month), day, 0, 0, 0, 0, time.UTC)
+	if text != "" || year < 0 || date.Year() != year || date.Month() != time.Month(month) || date.Day() != day ||
+		hour >= 0 && (hour > 23 || minute < 0 || minute > 59 || second > 59) {
 		return "", false
 	}
-	return iso, true
+	b := digits(make([]byte, 0, 19), year, 4)
+	b = digits(append(b, '-'), month, 2)
+	b = digits(append(b, '-'), day, 2)
+	if hour < 0 {
+		return string(b), true
+	}
+	b = digits(append(b, 'T'), hour, 2)
+	b = digits(append(b, ':'), minute, 2)
+	if second >= 0 {
+		b = digits(append(b, ':'), second, 2)
+	}
+	return string(b), true
+}
+
+// digits writes the last digits of n, 2 or 4.
+func digits(b []byte, n, width int) []byte {
+	for unit := [...]int{2: 10, 4: 1000}[width]; unit > 0; unit /= 10 {
+		b = append(b, '0'+byte(n/unit%10))
+	}
+	return b
 }

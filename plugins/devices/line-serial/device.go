@@ -25,6 +25,7 @@ type device struct {
 	p    *lineprofile.Profile // nil: a capture
 	port *line.Port
 	in   *lineprofile.Framer
+	read *lineprofile.Reader
 	at   place
 
 	open     *handed   // the batch that waits for its answer
@@ -77,7 +78,7 @@ func (d *device) prepare(env sdk.Env, from sdk.Position) error {
 		return err
 	}
 	if d.p != nil {
-		d.in = d.p.NewFramer()
+		d.in, d.read = d.p.NewFramer(), d.p.NewReader()
 	}
 	d.at, err = placeOf(from)
 	return err
@@ -166,7 +167,7 @@ func (d *device) take(ctx context.Context, piece *lineprofile.Piece) (*handed, e
 		return nil, d.again(ctx, piece)
 	}
 	data := bytes.Clone(piece.Data)
-	e, reject := d.p.Exam(piece)
+	e, reject := d.read.Exam(piece)
 	if reject == nil {
 		record, err := d.examRecord(e, sum, data)
 		if err == nil {
