@@ -15,8 +15,14 @@ import (
 // wait is for what has to come over a pty.
 const wait = 20 * time.Second
 
-// TestOnPTYs plays what goes wrong on serial lines, on real ones as far as there can be without a cable.
-func TestOnPTYs(t *testing.T) {
+// trouble is what a line does, and the records that become of it.
+type trouble struct {
+	script sim.Script
+	want   []string
+}
+
+// troubles are what goes wrong on serial lines.
+func troubles() map[string]trouble {
 	f := frames("ark", 40)
 	all := func(from, to int) (list []string) {
 		for n := from; n <= to; n++ {
@@ -24,10 +30,7 @@ func TestOnPTYs(t *testing.T) {
 		}
 		return list
 	}
-	for name, c := range map[string]struct {
-		play sim.Script
-		want []string
-	}{
+	return map[string]trouble{
 		"byte by byte": {func(l *sim.Line) {
 			for _, b := range []byte(f[0] + f[1]) {
 				l.Say(string(b))
@@ -72,22 +75,33 @@ func TestOnPTYs(t *testing.T) {
 				l.Say(s)
 			}
 		}, all(1, 5)},
-	} {
+	}
+}
+
+// on plays it on a line: the driver opens the port, the instrument has the other end.
+func (p trouble) on(t *testing.T, port string, instrument sim.Conn) {
+	t.Helper()
+	r := newRig(t, map[string]any{"port": port, "profile": "ark"})
+	if err := r.open(); err != nil {
+		t.Fatal(err)
+	}
+	played := make(chan error, 1)
+	go func() { played <- sim.Play(t.Context(), instrument, sim.Options{Seed: 3, Patience: wait}, p.script) }()
+	r.take(len(p.want), wait)
+	if err := <-played; err != nil {
+		t.Error(err)
+	}
+	if got, want := r.words(), strings.Join(p.want, ", "); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestOnPTYs is on lines that are as real as can be without a cable.
+func TestOnPTYs(t *testing.T) {
+	for name, p := range troubles() {
 		t.Run(name, func(t *testing.T) {
 			instrument := pty(t)
-			r := newRig(t, map[string]any{"port": instrument.Path(), "profile": "ark"})
-			if err := r.open(); err != nil {
-				t.Fatal(err)
-			}
-			played := make(chan error, 1)
-			go func() { played <- sim.Play(t.Context(), instrument, sim.Options{Seed: 3, Patience: wait}, c.play) }()
-			r.take(len(c.want), wait)
-			if err := <-played; err != nil {
-				t.Error(err)
-			}
-			if got, want := r.words(), strings.Join(c.want, ", "); got != want {
-				t.Errorf("%s, want %s", got, want)
-			}
+			p.on(t, instrument.Path(), instrument)
 		})
 	}
 }
