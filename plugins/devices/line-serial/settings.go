@@ -67,12 +67,12 @@ func (s *Choice) find() (*lineprofile.Profile, error) {
 	}
 	text, err := readSome(path)
 	if err != nil {
-		return nil, fmt.Errorf("read profile: %w", err)
+		return nil, fmt.Errorf("check settings: profile_file: %w", err)
 	}
 	p, err := lineprofile.Load(text)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("read profile %s:\n%w", path, err)
+		return nil, fmt.Errorf("check settings: profile_file %s: %w", path, err)
 	case s.Profile != "" && s.Profile != p.Name:
 		return nil, fmt.Errorf("check settings: profile is %s, and the one in %s is %s", s.Profile, path, p.Name)
 	}
