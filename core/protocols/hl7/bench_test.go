@@ -61,6 +61,6 @@ func BenchmarkReceive(b *testing.B) {
 		m := parse(b, p.Data)
 		id, _ := m.Identity()
 		r, _ := m.Exams(hl7.Options{})
-		return len(id) * len(r.Exams) * len(hl7.Reply(m, hl7.AA, hl7.Receipt{ControlID: "1"}))
+		return len(id) * len(r.Exams) * len(hl7.AppendReply(nil, m, hl7.AA, hl7.Receipt{ControlID: "1"}))
 	})
 }

@@ -272,11 +272,10 @@ func (e *examiner) finish() {
 
 // head is the exam of the sitting without its observations.
 func (e *examiner) head() *exam.Exam {
-	header := e.m.Segment(0)
 	x := &exam.Exam{TakenAt: e.now.taken, Device: exam.Device{Serial: e.now.serial}}
-	x.Device.Make = e.text(header.Field(3).Component(1).Bytes())
+	x.Device.Make = e.text(e.m.header(3).Component(1).Bytes())
 	if x.TakenAt == "" {
-		x.TakenAt = isoTime(header.Field(7).Component(1).Bytes())
+		x.TakenAt = isoTime(e.m.header(7).Component(1).Bytes())
 	}
 	if e.now.patient != nil {
 		x.Patient = e.patient(Segment{raw: e.now.patient, d: e.m.d})

@@ -1,9 +1,10 @@
 package hl7
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"strings"
+	"hash"
 )
 
 // maxName is how much of a header field goes into an identity, in bytes.
@@ -14,17 +15,31 @@ const maxName = 100
 // UTF-8 of at most 400 bytes. A sender that repeats a message gives both again; one whose counter was reset does not.
 func (m *Message) Identity() (id string, digest [32]byte) {
 	sum := sha256.New()
-	for s := range m.Segments() {
-		if !s.Is("MSH") {
-			sum.Write(s.raw)
-			sum.Write([]byte{'\r'})
+	from, to := uint32(0), uint32(0) // segments with one CR between them are one piece
+	for i, s := range m.spans {
+		if m.Segment(i).Is("MSH") {
+			continue
 		}
+		if s.from != to+1 || m.raw[to] != '\r' {
+			m.add(sum, from, to)
+			from = s.from
+		}
+		to = s.to
 	}
+	m.add(sum, from, to)
 	sum.Sum(digest[:0])
-	var parts []string
-	for _, n := range []int{3, 4, 10} {
+	b := make([]byte, 0, 128)
+	for _, n := range [...]int{3, 4, 10} {
 		raw := m.Header(n)
-		parts = append(parts, strings.ToValidUTF8(string(raw[:min(len(raw), maxName)]), "?"))
+		b = append(append(b, bytes.ToValidUTF8(raw[:min(len(raw), maxName)], []byte("?"))...), '|')
 	}
-	return strings.Join(append(parts, hex.EncodeToString(digest[:16])), "|"), digest
+	return string(hex.AppendEncode(b, digest[:16])), digest
+}
+
+// add takes a piece of the message, and a CR behind it.
+func (m *Message) add(sum hash.Hash, from, to uint32) {
+	if to > from {
+		sum.Write(m.raw[from:to])
+		sum.Write([]byte{'\r'})
+	}
 }

@@ -10,6 +10,7 @@ import (
 type Message struct {
 	raw    []byte
 	spans  []span
+	head   [22]span // of the fields of MSH, by their number; zero is none
 	d      Delimiters
 	set    charset
 	broken bool
@@ -39,9 +40,26 @@ func (o Options) Parse(b []byte) (*Message, error) {
 	if err := m.split(at); err != nil {
 		return nil, err
 	}
+	m.index()
 	m.set = o.charsetOf(m.Header(18), d.Repetition, b)
-	m.d.shift = m.set.shift
+	if m.d.shift = m.set.shift; m.d.shift != plain {
+		m.index()
+	}
 	return m, nil
+}
+
+// index finds the fields of MSH, which are asked for again and again.
+func (m *Message) index() {
+	clear(m.head[:])
+	at := m.spans[0].from + 3
+	m.head[1] = span{at, at + 1}
+	for n, f := range m.Segment(0).Fields() {
+		if n > 1 && n < len(m.head) {
+			at++ // behind the separator
+			m.head[n] = span{at, at + uint32(len(f.raw))}
+			at += uint32(len(f.raw))
+		}
+	}
 }
 
 // skipBlank is where the message begins, behind a byte order mark, blanks and line ends.
@@ -161,12 +179,23 @@ func (m *Message) Segments() iter.Seq[Segment] {
 }
 
 // Header is the whole field MSH-n as sent, nil where it is absent.
-func (m *Message) Header(n int) []byte { return m.Segment(0).Field(n).Bytes() }
+func (m *Message) Header(n int) []byte {
+	if n < 1 || n >= len(m.head) {
+		return m.Segment(0).Field(n).Bytes()
+	}
+	if at := m.head[n]; at.to > 0 {
+		return m.raw[at.from:at.to:at.to]
+	}
+	return nil
+}
+
+// header is the field MSH-n.
+func (m *Message) header(n int) Field { return Field{m.Header(n), m.d} }
 
 // Type is the message type and the trigger event of MSH-9, joined by ^ whatever the delimiters are: ORU^R01. It may be
 // any text that the sender writes there.
 func (m *Message) Type() string {
-	f := m.Segment(0).Field(9).Repetition(1)
+	f := m.header(9).Repetition(1)
 	kind, event := f.Component(1).Bytes(), f.Component(2).Bytes()
 	if len(event) == 0 {
 		return string(kind)

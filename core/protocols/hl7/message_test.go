@@ -285,7 +285,7 @@ func FuzzMessage(f *testing.F) {
 		m, err := hl7.Parse(data)
 		if err == nil {
 			lossless(t, m, data)
-			hl7.Reply(m, hl7.AE, hl7.Receipt{Err: hl7.ErrInternal, At: "PID^1", Text: "a|b"})
+			hl7.AppendReply(nil, m, hl7.AE, hl7.Receipt{Err: hl7.ErrInternal, At: "PID^1", Text: "a|b"})
 		}
 		examtest.Bounded(t, data, func() exam.Result {
 			for _, page := range []string{"", "shift_jis"} {

@@ -30,22 +30,18 @@ const (
 	maxNumbers = 64  // bytes of an SN
 )
 
-// obx is one OBX segment.
-type obx [obxFields]Field
+// obx has the fields of one OBX segment by their number, as sent.
+type obx [obxFields][]byte
 
 // observe takes one OBX. Without a value it is none, but may name the device (the rows of PCD-01 that only build the tree).
 func (e *examiner) observe(s Segment) {
 	var x obx
-	for n, f := range s.Fields() {
-		if n < len(x) {
-			x[n] = f
-		}
-	}
+	s.split(x[1:])
 	if e.now.serial == "" {
-		e.now.serial = e.value(x[obxDevice].Component(1).Bytes())
+		e.now.serial = e.value(e.field(&x, obxDevice).Component(1).Bytes())
 	}
 	v, found := e.valueOf(&x)
-	status := string(bytes.TrimSpace(x[obxStatus].raw))
+	status := string(bytes.TrimSpace(x[obxStatus]))
 	switch {
 	case v.deleted || status == "D" || status == "W": // a value of an earlier message is void (table 0085): only the message can say
 		e.now.warn[warnUnknown] = true
@@ -67,12 +63,14 @@ func (e *examiner) observe(s Segment) {
 	e.put(e.observation(&x, v, status))
 }
 
+func (e *examiner) field(x *obx, n int) Field { return Field{x[n], e.m.d} }
+
 // observation says what the value is.
 func (e *examiner) observation(x *obx, v value, status string) exam.Observation {
-	rule, known := e.rules.rule(x[obxCode])
+	rule, known := e.rules.rule(e.field(x, obxCode))
 	o := exam.Observation{Code: rule.As, Method: rule.Method, Value: v.value, Text: v.sent}
 	if o.Code == "" {
-		o.Code = e.code(x[obxCode])
+		o.Code = e.code(e.field(x, obxCode))
 	}
 	o.Eye, o.Seq = e.place(x, rule)
 	switch {
@@ -80,17 +78,17 @@ func (e *examiner) observation(x *obx, v value, status string) exam.Observation 
 	case v.method != "":
 		o.Method = v.method
 	default:
-		o.Method = e.method(x[obxMethod])
+		o.Method = e.method(e.field(x, obxMethod))
 	}
 	if exam.IsIdentifier(o.Code) && v.value.IsNumber() {
 		o.Value, o.Text = exam.Text(cmp.Or(strings.TrimSpace(v.sent), v.value.String())), ""
 	}
 	if _, ours := exam.UnitOf(o.Code); ours && known {
-		e.measure(&o, x[obxUnit], rule.Unit)
+		e.measure(&o, e.field(x, obxUnit), rule.Unit)
 	} else {
-		o.Unit = e.foreignUnit(x[obxUnit], rule.Unit)
+		o.Unit = e.foreignUnit(e.field(x, obxUnit), rule.Unit)
 	}
-	o.Flags = e.flags(x[obxFlags], status)
+	o.Flags = e.flags(e.field(x, obxFlags), status)
 	return o
 }
 
@@ -109,7 +107,7 @@ func (e *examiner) code(f Field) string {
 // place is eye and number: OBX-4 says <eye>.<seq>, or either. The eye of the code goes before it, the body site of OBX-20
 // and of the order behind it; without a number it is the place of the OBX in the message.
 func (e *examiner) place(x *obx, rule Rule) (eye string, seq int) {
-	sub := x[obxSub].Component(1).Bytes()
+	sub := e.field(x, obxSub).Component(1).Bytes()
 	head, number, dotted := bytes.Cut(sub, []byte{'.'})
 	eye, seq = eyeOf(head), e.obx
 	if n, ok := natural(number); eye != "" && dotted && ok {
@@ -119,7 +117,7 @@ func (e *examiner) place(x *obx, rule Rule) (eye string, seq int) {
 		eye = rule.Eye
 	}
 	if eye == "" {
-		eye = e.rules.site(x[obxSite])
+		eye = e.rules.site(e.field(x, obxSite))
 	}
 	if eye == "" {
 		eye = e.now.site

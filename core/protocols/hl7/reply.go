@@ -88,49 +88,51 @@ type Receipt struct {
 	At        string    // ERR-2 with ^ between its parts: OBX^1^5; empty is the message as a whole
 }
 
-// Reply makes the acknowledgement of m: MSH-3, 4 and 5, 6 swapped, MSH-2, 11, 12 and 18 as theirs, MSA-2 their MSH-10
-// (HL7 v2.5.1 section 2.9.2). m may be nil, where the message could not be parsed: the reply then names nobody, in version
-// 2.5.1. Segments end with CR.
-func Reply(m *Message, code AckCode, r Receipt) []byte {
-	w := replyWriter{d: Delimiters{Field: '|', Component: '^', Repetition: '~', Escape: '\\', Subcomponent: '&'}}
-	version := defaultReplyVersion
-	head := func(int) []byte { return nil }
+// AppendReply appends the acknowledgement of m to dst: MSH-3, 4 and 5, 6 swapped, MSH-2, 11, 12 and 18 as theirs, MSA-2 their
+// MSH-10 (HL7 v2.5.1 section 2.9.2). m may be nil, where the message could not be parsed: the reply then names nobody, in
+// version 2.5.1. Segments end with CR.
+func AppendReply(dst []byte, m *Message, code AckCode, r Receipt) []byte {
+	w := replyWriter{b: dst, d: Delimiters{Field: '|', Component: '^', Repetition: '~', Escape: '\\', Subcomponent: '&'}}
+	version := []byte(defaultReplyVersion)
 	if m != nil {
 		w.d = m.d
-		head = m.Header
-		version = string(m.Segment(0).Field(12).Component(1).Bytes())
+		version = m.header(12).Component(1).Bytes()
 	}
 	w.segment("MSH")
-	if marks := head(2); marks != nil {
-		w.raw(marks)
+	if m != nil && m.Header(2) != nil {
+		w.b = append(w.b, m.Header(2)...)
 	} else {
-		w.raw([]byte(`^~\&`))
+		w.b = append(w.b, `^~\&`...)
 	}
-	for _, n := range []int{5, 6, 3, 4} {
-		w.field(head(n))
+	for _, n := range [...]int{5, 6, 3, 4} {
+		w.copy(m, n)
 	}
-	w.field([]byte(stamp(r.Time)))
-	w.field(nil)
-	w.field(w.kind(m, version))
-	w.field([]byte(w.escape(r.ControlID)))
-	if id := head(11); m != nil {
-		w.field(id)
-		w.field(head(12))
+	w.next()
+	if !r.Time.IsZero() {
+		w.b = r.Time.AppendFormat(w.b, "20060102150405-0700")
+	}
+	w.next()
+	w.kind(m, string(version))
+	w.text(r.ControlID)
+	if m != nil {
+		w.copy(m, 11)
+		w.copy(m, 12)
+		if len(m.Header(18)) > 0 {
+			w.b = append(w.b, w.d.Field, w.d.Field, w.d.Field, w.d.Field, w.d.Field) // MSH-13 to 17
+			w.copy(m, 18)
+		}
 	} else {
-		w.field([]byte("P"))
-		w.field([]byte(version))
+		w.text("P")
+		w.text(defaultReplyVersion)
 	}
-	if set := head(18); len(set) > 0 {
-		w.skip(5)
-		w.field(set)
-	}
+	w.b = append(w.b, '\r')
 	w.segment("MSA")
-	w.raw([]byte(code))
-	w.field(head(10))
+	w.b = append(w.b, code...)
+	w.copy(m, 10)
 	if r.Text != "" {
-		w.field([]byte(w.escape(r.Text)))
+		w.text(r.Text)
 	}
-	if r.Err != ErrCodeNone && atLeast(version, 2, 5) {
+	if r.Err != ErrCodeNone && atLeast(string(version), 2, 5) {
 		w.err(r)
 	}
 	return append(w.b, '\r')
@@ -142,55 +144,53 @@ type replyWriter struct {
 	d Delimiters
 }
 
-func (w *replyWriter) segment(id string) {
-	if len(w.b) > 0 {
-		w.b = append(w.b, '\r')
-	}
-	w.b = append(append(w.b, id...), w.d.Field)
-}
+// segment begins a segment, its first field.
+func (w *replyWriter) segment(id string) { w.b = append(append(w.b, id...), w.d.Field) }
 
-func (w *replyWriter) raw(b []byte)   { w.b = append(w.b, b...) }
-func (w *replyWriter) field(b []byte) { w.b = append(append(w.b, w.d.Field), b...) }
+// next begins the next field.
+func (w *replyWriter) next() { w.b = append(w.b, w.d.Field) }
 
-func (w *replyWriter) skip(n int) {
-	for range n {
-		w.field(nil)
+// copy writes the field MSH-n of m, where there is one.
+func (w *replyWriter) copy(m *Message, n int) {
+	w.next()
+	if m != nil {
+		w.b = append(w.b, m.Header(n)...)
 	}
 }
 
-// kind is MSH-9: ACK with their trigger event, and the structure from version 2.3.1 on.
-func (w *replyWriter) kind(m *Message, version string) []byte {
-	kind := []byte(defaultReplyTypeName)
+// text writes a field.
+func (w *replyWriter) text(text string) {
+	w.next()
+	w.b = w.d.appendEscaped(w.b, text)
+}
+
+// kind writes MSH-9: ACK with their trigger event, and the structure from version 2.3.1 on.
+func (w *replyWriter) kind(m *Message, version string) {
+	w.next()
+	w.b = append(w.b, defaultReplyTypeName...)
 	if m == nil {
-		return kind
+		return
 	}
-	event := m.Segment(0).Field(9).Component(2).Bytes()
+	event := m.header(9).Component(2).Bytes()
 	if len(event) == 0 {
-		return kind
+		return
 	}
-	kind = append(append(kind, w.d.Component), event...)
+	w.b = append(append(w.b, w.d.Component), event...)
 	if atLeast(version, 2, 4) || version == "2.3.1" {
-		kind = append(append(kind, w.d.Component), defaultReplyTypeName...)
+		w.b = append(append(w.b, w.d.Component), defaultReplyTypeName...)
 	}
-	return kind
 }
 
 func (w *replyWriter) err(r Receipt) {
+	w.b = append(w.b, '\r')
 	w.segment("ERR")
-	w.field([]byte(strings.ReplaceAll(r.At, "^", string(w.d.Component))))
-	c := string(w.d.Component)
-	w.field([]byte(strconv.Itoa(int(r.Err)) + c + w.escape(r.Err.String()) + c + errCodeSystem))
-	w.field([]byte("E"))
-}
-
-// escape makes text safe between delimiters.
-func (w *replyWriter) escape(text string) string { return string(w.d.appendEscaped(nil, text)) }
-
-func stamp(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.Format("20060102150405-0700")
+	w.next()
+	w.b = append(w.b, strings.ReplaceAll(r.At, "^", string(w.d.Component))...)
+	w.next()
+	w.b = append(strconv.AppendInt(w.b, int64(r.Err), 10), w.d.Component)
+	w.b = append(w.d.appendEscaped(w.b, r.Err.String()), w.d.Component)
+	w.b = append(w.b, errCodeSystem...)
+	w.text("E")
 }
 
 // atLeast compares a version ("2.5.1") with major and minor; what is no version is below all.

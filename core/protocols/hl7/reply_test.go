@@ -44,7 +44,7 @@ func TestReply(t *testing.T) {
 		"no version, no event": {"MSH|^~\\&|||||||ORU", hl7.AA, hl7.Receipt{Err: hl7.ErrInternal}, "MSH|^~\\&|||||||ACK|||\rMSA|AA|\r"},
 	} {
 		m := parse(t, []byte(c.in))
-		got := string(hl7.Reply(m, c.code, c.r))
+		got := string(hl7.AppendReply(nil, m, c.code, c.r))
 		if got != c.want {
 			t.Errorf("%s:\n%q, want\n%q", name, got, c.want)
 		}
@@ -54,7 +54,7 @@ func TestReply(t *testing.T) {
 		}
 	}
 	want := "MSH|^~\\&|||||||ACK|K|P|2.5.1\rMSA|AR|\rERR|||207^Application internal error^HL70357|E\r"
-	if got := string(hl7.Reply(nil, hl7.AR, hl7.Receipt{ControlID: "K", Err: hl7.ErrInternal})); got != want {
+	if got := string(hl7.AppendReply(nil, nil, hl7.AR, hl7.Receipt{ControlID: "K", Err: hl7.ErrInternal})); got != want {
 		t.Errorf("to nobody:\n%q, want\n%q", got, want)
 	}
 }

@@ -19,24 +19,24 @@ type value struct {
 
 // valueOf reads OBX-5 by its type in OBX-2 (HL7 v2.5.1 chapter 2.A); false where there is none.
 func (e *examiner) valueOf(x *obx) (v value, found bool) {
-	raw := x[obxValue].raw
+	raw := x[obxValue]
 	if len(bytes.TrimSpace(raw)) == 0 {
 		return value{}, false
 	}
 	if string(raw) == `""` {
 		return value{deleted: true}, true
 	}
-	switch string(bytes.TrimSpace(x[obxType].raw)) {
+	switch string(bytes.TrimSpace(x[obxType])) {
 	case "NM":
 		return e.number(raw), true
 	case "SN":
-		return e.single(x[obxValue], (*examiner).structured, true)
+		return e.single(e.field(x, obxValue), (*examiner).structured, true)
 	case "CE", "CWE", "CNE", "CF":
-		return e.single(x[obxValue], (*examiner).coded, false)
+		return e.single(e.field(x, obxValue), (*examiner).coded, false)
 	case "ED":
-		return e.document(x[obxValue])
+		return e.document(e.field(x, obxValue))
 	case "RP":
-		v, found = e.single(x[obxValue], (*examiner).pointer, false)
+		v, found = e.single(e.field(x, obxValue), (*examiner).pointer, false)
 		v.method, v.sent = exam.MethodAttachment, ""
 		return v, found
 	case "DT", "TM", "TS", "DTM", "HD", "EI", "CX", "ID", "IS":

@@ -190,6 +190,15 @@ func (s Segment) Fields() iter.Seq2[int, Field] {
 	}
 }
 
+// split puts the fields, from the first on, into list; what list has no room for is left out, and what the segment does not
+// have stays as it was.
+func (s Segment) split(list [][]byte) {
+	rest, more := s.body(), len(s.raw) > 3
+	for i := 0; more && i < len(list); i++ {
+		list[i], rest, more = s.d.cut(rest, s.d.Field)
+	}
+}
+
 // Field is a view of one field.
 type Field struct {
 	raw []byte

@@ -9,8 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hostd/hostd/core/sdk/exam"
 )
@@ -327,5 +329,28 @@ func BenchmarkPatientID(b *testing.B) {
 		if _, err := exam.PatientID(data); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// TestNumbersAreShort: the short way for few decimals writes what strconv writes.
+func TestNumbersAreShort(t *testing.T) {
+	check := func(f float64) {
+		t.Helper()
+		want := strconv.FormatFloat(f, 'f', -1, 64)
+		if got := exam.Number(f).String(); got != want {
+			t.Fatalf("%s, want %s", got, want)
+		}
+	}
+	for n := -30_000; n <= 30_000; n++ {
+		check(float64(n) / 1000)
+	}
+	seed := uint64(time.Now().UnixNano())
+	r := rand.New(rand.NewPCG(seed, 0))
+	t.Logf("seed %d", seed)
+	for range 30_000 {
+		check(float64(r.IntN(2e9)-1e9) / 1000)
+		check((1 + r.Float64()) * math.Pow10(r.IntN(12)-5))
+		check(math.Round(r.NormFloat64()*1e5)/math.Pow10(r.IntN(6)) + 0) // minus zero is zero
+		check(math.Nextafter(float64(r.IntN(2_000_000)-1_000_000)/1000, 1e9))
 	}
 }

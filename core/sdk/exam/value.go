@@ -57,11 +57,30 @@ func (v Value) finite() bool { return !v.isNum || !(math.IsNaN(v.number) || math
 
 // appendNumber writes the shortest form; an exponent only where the digits would run past 21, as in ECMA-262.
 func appendNumber(b []byte, f float64) []byte {
+	if n := math.Round(f * 1000); math.Abs(n) < 1e9 && n/1000 == f { // at most three decimals: no shorter form gives f again
+		return appendThousandths(b, int64(n))
+	}
 	format := byte('f')
 	if a := math.Abs(f); a != 0 && (a < 1e-6 || a >= 1e21) {
 		format = 'e'
 	}
 	return strconv.AppendFloat(b, f, format, -1, 64)
+}
+
+// appendThousandths writes n/1000 without zeros at its end.
+func appendThousandths(b []byte, n int64) []byte {
+	if n < 0 {
+		b, n = append(b, '-'), -n
+	}
+	b = strconv.AppendInt(b, n/1000, 10)
+	if n %= 1000; n == 0 {
+		return b
+	}
+	b = append(b, '.', byte('0'+n/100), byte('0'+n/10%10), byte('0'+n%10))
+	for b[len(b)-1] == '0' {
+		b = b[:len(b)-1]
+	}
+	return b
 }
 
 func plainDecimal(s string) bool {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,6 +38,7 @@ const (
 	patience  = 10 * time.Second
 	mostHeard = 16 << 20 // bytes that wait for Until
 	shown     = 80       // bytes that an error shows
+	atOnce    = 4096     // bytes of a read
 )
 
 // Line is an instrument's end of a line while Play plays its script. It is not for several goroutines at once.
@@ -60,7 +62,7 @@ func Play(ctx context.Context, conn Conn, o Options, script Script) error {
 	if l.patience == 0 {
 		l.patience = patience
 	}
-	l.tell("seed", fmt.Sprint(o.Seed))
+	l.tell("seed", func() string { return fmt.Sprint(o.Seed) })
 	g := life.NewGroup(ctx)
 	g.Go("end of the play", func(ctx context.Context) error {
 		<-ctx.Done()
@@ -107,9 +109,10 @@ func (l *Line) Say(text string) {
 	if text == "" || !l.ready(l.patience) {
 		return
 	}
-	l.tell("says", l.show([]byte(text)))
-	if _, err := l.conn.Write([]byte(text)); err != nil {
-		l.Fail(fmt.Errorf("say %s: %w", l.show([]byte(text)), err))
+	b := []byte(text)
+	l.tell("says", func() string { return l.show(b) })
+	if _, err := l.conn.Write(b); err != nil {
+		l.Fail(fmt.Errorf("say %s: %w", l.show(b), err))
 	}
 }
 
@@ -194,9 +197,10 @@ func (l *Line) hear(what func() string) {
 	if !l.ready(l.patience) {
 		return
 	}
-	b := make([]byte, 4096)
-	n, err := l.conn.Read(b)
-	l.heard = append(l.heard, b[:n]...)
+	l.heard = slices.Grow(l.heard, atOnce)
+	end := len(l.heard)
+	n, err := l.conn.Read(l.heard[end : end+atOnce])
+	l.heard = l.heard[:end+n]
 	if n == 0 && err != nil {
 		l.Fail(fmt.Errorf("%s, heard %s: %w", what(), l.show(l.heard), err))
 	}
@@ -206,16 +210,16 @@ func (l *Line) hear(what func() string) {
 func (l *Line) take(n int) string {
 	text := string(l.heard[:n])
 	l.heard = append(l.heard[:0], l.heard[n:]...)
-	l.tell("hears", l.show([]byte(text)))
+	l.tell("hears", func() string { return l.show([]byte(text)) })
 	return text
 }
 
-// tell writes a line of the trace.
-func (l *Line) tell(what, text string) {
+// tell writes a line of the trace. The text is made where somebody is told.
+func (l *Line) tell(what string, text func() string) {
 	if l.trace == nil {
 		return
 	}
-	if _, err := fmt.Fprintf(l.trace, "%s %s\n", what, text); err != nil {
+	if _, err := fmt.Fprintf(l.trace, "%s %s\n", what, text()); err != nil {
 		l.Fail(fmt.Errorf("write trace: %w", err))
 	}
 }

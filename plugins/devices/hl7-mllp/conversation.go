@@ -46,6 +46,7 @@ type conversation struct {
 	limited bool        // reads have a deadline
 	told    []*exchange // answered, and nothing was heard since
 	x       *exchange   // not answered yet, or nil
+	out     []byte      // answers, for the next ones to use
 	noise   []byte      // outside of messages, its beginning
 	noises  int64       // bytes of it
 }
@@ -228,7 +229,7 @@ func (c *conversation) finish(ctx context.Context) (err error) {
 	if c.x == nil {
 		return nil
 	}
-	var out []byte
+	out := c.out[:0]
 	for _, m := range c.x.messages {
 		v, ok := m.await(ctx)
 		if !ok {
@@ -244,6 +245,7 @@ func (c *conversation) finish(ctx context.Context) (err error) {
 			err = errNotStored
 		}
 	}
+	c.out = out
 	c.x.messages = nil // the memory has the exchange for longer
 	c.told, c.x = append(c.told, c.x), nil
 	if len(out) > 0 {

@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
-	"strings"
+	"strconv"
 	"time"
 )
 
@@ -17,40 +17,85 @@ type instrument struct {
 }
 
 // control is the message's MSH-10.
-func (i *instrument) control(n int) string { return fmt.Sprintf("S%x-%d", i.seed&0xffffff, n) }
+func (i *instrument) control(n int) string {
+	return fmt.Sprintf("S%x-%d", i.seed&0xffffff, n)
+}
 
-// message is the n-th one, from 1, of size bytes at least, under the control id. Segments end with CR.
+// message is the n-th one, from 1, of size bytes at least, under the control id. Segments end with CR. It is put together without fmt,
+// since a client that measures a server must not be what is slow.
 func (i *instrument) message(n, size int, control string) []byte {
-	r := rand.New(rand.NewPCG(i.seed, uint64(n)))
+	var source rand.PCG
+	source.Seed(i.seed, uint64(n))
+	r := rand.New(&source)
 	at := time.Date(2025, 3, 24, 8, 0, 0, 0, time.UTC).Add(time.Duration(n) * time.Second).Format("20060102150405")
-	patient := fmt.Sprintf("S-%06d", r.IntN(1_000_000))
-	if i.numbered {
-		patient = numberedID(n)
+	b := make([]byte, 0, max(size, 1024)+64)
+	b = join(b, "MSH|^~\\&|EYESIM|CLINIC01|HOSTD|CLINIC01|", at, "||ORU^R01^ORU_R01|", control, "|P|2.5.1|||")
+	if b = join(b, "|"); i.enhanced {
+		b = join(b[:len(b)-1], "AL|AL")
 	}
-	acks := "|"
-	if i.enhanced {
-		acks = "AL|AL"
+	b = join(b, "||UNICODE UTF-8\rPID|1||")
+	if patient := r.IntN(1_000_000); i.numbered {
+		b = join(b, numberedID(n))
+	} else {
+		b = digits(join(b, "S-"), patient, 6)
 	}
-	var b strings.Builder
-	b.Grow(max(size, 1024) + 64)
-	fmt.Fprintf(&b, "MSH|^~\\&|EYESIM|CLINIC01|HOSTD|CLINIC01|%s||ORU^R01^ORU_R01|%s|P|2.5.1|||%s||UNICODE UTF-8\r", at, control, acks)
-	fmt.Fprintf(&b, "PID|1||%s^^^CLINIC01^MR||Invented^Probe||19700315|F\r", patient)
-	fmt.Fprintf(&b, "OBR|1||EX-%06d|autoref^Autorefraction^99EYE|||%s||||||||||||||||||F\r", n, at)
+	b = join(b, "^^^CLINIC01^MR||Invented^Probe||19700315|F\rOBR|1||EX-")
+	b = digits(b, n, 6)
+	b = join(b, "|autoref^Autorefraction^99EYE|||", at, "||||||||||||||||||F\r")
 	row := 0
 	for _, eye := range []string{"R", "L"} {
-		for _, o := range []struct{ code, value, unit string }{
-			{"sphere", fmt.Sprintf("%+.2f", float64(r.IntN(41)-20)/4), "[diop]"},
-			{"cylinder", fmt.Sprintf("%+.2f", -float64(r.IntN(9))/4), "[diop]"},
-			{"axis", fmt.Sprint(r.IntN(181)), "deg"},
-		} {
+		for _, code := range []string{"sphere", "cylinder", "axis"} {
 			row++
-			fmt.Fprintf(&b, "OBX|%d|NM|%s^%s^99EYE|%s.0|%s|%s^^UCUM|||||F|||%s|||autoref^^99EYE|SN-4410^ARK\r", row, o.code, o.code, eye, o.value, o.unit, at)
+			b = strconv.AppendInt(join(b, "OBX|"), int64(row), 10)
+			b = join(b, "|NM|", code, "^", code, "^99EYE|", eye, ".0|")
+			unit := "[diop]"
+			switch code {
+			case "sphere":
+				b = dioptres(b, r.IntN(41)-20)
+			case "cylinder":
+				b = dioptres(b, -r.IntN(9))
+			default:
+				b, unit = strconv.AppendInt(b, int64(r.IntN(181)), 10), "deg"
+			}
+			b = join(b, "|", unit, "^^UCUM|||||F|||", at, "|||autoref^^99EYE|SN-4410^ARK\r")
 		}
 	}
-	if more := size - b.Len() - len("NTE|1||\r"); more > 0 {
-		b.WriteString("NTE|1||" + strings.Repeat(".", more) + "\r")
+	if more := size - len(b) - len("NTE|1||\r"); more > 0 {
+		b = join(b, "NTE|1||")
+		for range more {
+			b = append(b, '.')
+		}
+		b = append(b, '\r')
 	}
-	return []byte(b.String())
+	return b
+}
+
+func join(b []byte, parts ...string) []byte {
+	for _, p := range parts {
+		b = append(b, p...)
+	}
+	return b
+}
+
+// digits appends n with width digits at least.
+func digits(b []byte, n, width int) []byte {
+	for limit := 10; width > 1; width-- {
+		if n < limit {
+			b = append(b, '0')
+		}
+		limit *= 10
+	}
+	return strconv.AppendInt(b, int64(n), 10)
+}
+
+// dioptres appends so many quarters of a dioptre, with a sign and two decimals.
+func dioptres(b []byte, quarters int) []byte {
+	sign := byte('+')
+	if quarters < 0 {
+		sign, quarters = '-', -quarters
+	}
+	b = strconv.AppendInt(append(b, sign), int64(quarters/4), 10)
+	return append(append(b, '.'), []string{"00", "25", "50", "75"}[quarters%4]...)
 }
 
 // numberedID is the patient of the n-th message where they are numbered.

@@ -211,8 +211,8 @@ func (m *message) discard(staging string) {
 // labels are for routing: the message's type, and which system sent it.
 func labels(m *hl7.Message, kind string) map[string]string {
 	l := map[string]string{"message": kind}
-	for name, n := range map[string]int{"application": 3, "facility": 4} {
-		text, err := m.Text(m.Segment(0).Field(n).Component(1).Bytes())
+	for i, name := range [...]string{"application", "facility"} {
+		text, err := m.Text(m.Segment(0).Field(3 + i).Component(1).Bytes()) // MSH-3, MSH-4
 		if err == nil && text != "" && len(text) <= mostLabel && !strings.ContainsFunc(text, unicode.IsControl) {
 			l[name] = text
 		}

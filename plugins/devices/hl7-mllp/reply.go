@@ -112,6 +112,5 @@ func (r *reply) appendMessage(out []byte, s *session, code hl7.AckCode) []byte {
 		receipt.Text, receipt.Err, receipt.At = r.text, r.err, r.at
 	}
 	out = append(out, vt...)
-	out = append(out, hl7.Reply(r.to, code, receipt)...)
-	return append(out, fs+cr...)
+	return append(hl7.AppendReply(out, r.to, code, receipt), fs+cr...)
 }
