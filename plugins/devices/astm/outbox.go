@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/hostd/hostd/core/protocols/astm"
+	"github.com/hostd/hostd/core/sdk"
 )
 
 // Timing and bound of the outbox.
@@ -187,20 +188,7 @@ func (b *outbox) move(sub string) bool {
 // tell logs a fault, once until it is over. A file's name may be a patient's: it is left out.
 func (b *outbox) tell(what string, err error) {
 	if err != nil && !b.fault[what] {
-		b.log.Warn(what, "err", cause(err))
+		b.log.Warn(what, "err", sdk.Cause(err))
 	}
 	b.fault[what] = err != nil
-}
-
-// cause is an error without the name of a file.
-func cause(err error) error {
-	var path *fs.PathError
-	var link *os.LinkError
-	switch {
-	case errors.As(err, &path):
-		return path.Err
-	case errors.As(err, &link):
-		return link.Err
-	}
-	return err
 }
