@@ -219,7 +219,7 @@ func (h *Host) take(ctx context.Context, c *config.Config, d *describer, name st
 		h.dropins.settle(name)
 		return false
 	}
-	m, err := patiently(ctx, d, name, path)
+	m, err := patiently(ctx, d, name, path, false)
 	if err == nil {
 		err = h.suits(c, name, m)
 	}
@@ -252,7 +252,7 @@ func (h *Host) wanted(ctx context.Context, c *config.Config, d *describer, name 
 	if err != nil {
 		return true
 	}
-	m, err := patiently(ctx, d, name, path)
+	m, err := patiently(ctx, d, name, path, true)
 	if err != nil || enrolls(&m) {
 		return true
 	}
@@ -263,12 +263,12 @@ func (h *Host) wanted(ctx context.Context, c *config.Config, d *describer, name 
 	return false
 }
 
-// patiently asks a binary what it is.
-func patiently(ctx context.Context, d *describer, name, path string) (sdk.Manifest, error) {
+// patiently asks a binary what it is. One that nobody waits for yields the processor to those that work.
+func patiently(ctx context.Context, d *describer, name, path string, yields bool) (sdk.Manifest, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	program := d.program(name, path)
-	program.StartTimeout = startTime
+	program.StartTimeout, program.Yields = startTime, yields
 	return d.manifestOf(ctx, program)
 }
 

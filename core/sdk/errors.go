@@ -3,6 +3,8 @@ package sdk
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 )
 
@@ -59,6 +61,19 @@ func ClassOf(err error) Class {
 		return e.Class
 	}
 	return ClassNone
+}
+
+// Cause is err without the name of a file that is in it, for logs: the name of an exam's file may be a patient's.
+func Cause(err error) error {
+	var path *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
+		return path.Err
+	case errors.As(err, &link):
+		return link.Err
+	}
+	return err
 }
 
 // RecordErrors tells Write's caller which records (by index) will never be stored, and why; all others were stored.

@@ -136,6 +136,11 @@ devices: [{name: mllp, plugin: hl7-mllp, settings: {listen: %q, max_per_address:
 sinks: [{name: lines, plugin: file, settings: {dir: %q}}]
 `, addr, out))
 	h.awaitReady()
+	h.calm()
+	before := map[string]float64{}
+	for _, u := range h.family() {
+		before[u.name] = u.cpu
+	}
 	for _, conn := range hangers(b, h, addr, loris) {
 		defer conn.Close()
 	}
@@ -152,7 +157,7 @@ sinks: [{name: lines, plugin: file, settings: {dir: %q}}]
 		if u.name == "hl7-mllp" {
 			r["peak"] = u.peak
 		}
-		cost := u.cpu * 1e6 / float64(n)
+		cost := (u.cpu - before[u.name]) * 1e6 / float64(n)
 		b.Logf("%s: CPU %.0f s/M, peak %.0f MB", u.name, cost, u.peak)
 		r["cpu"] += cost
 	}

@@ -18,6 +18,9 @@ const tickRate = 100
 
 const kilobyte = 1 << 10
 
+// calmFor is how long a host must do next to nothing to be calm.
+const calmFor = 300 * time.Millisecond
+
 // usage is what the kernel says of a process.
 type usage struct {
 	name string // of the binary
@@ -42,6 +45,29 @@ func (h *running) family() (list []usage) {
 		}
 	}
 	return list
+}
+
+// calm waits until the start is over: the plugins that nobody uses were asked what they are, and nothing happens any more.
+func (h *running) calm() {
+	h.b.Helper()
+	before := -1.0
+	h.until("end of the start", calmFor, readyWait, func() bool {
+		now := 0.0
+		stats, err := filepath.Glob("/proc/[0-9]*/stat")
+		if err != nil {
+			h.b.Fatal(err)
+		}
+		for _, s := range stats {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(s)))
+			f, err := statFields(pid)
+			if err == nil && (pid == h.cmd.Process.Pid || f[1] == strconv.Itoa(h.cmd.Process.Pid)) {
+				now += seconds(f[11]) + seconds(f[12])
+			}
+		}
+		spent := now - before
+		before = now
+		return spent >= 0 && spent < calmFor.Seconds()/20
+	})
 }
 
 // statFields are the fields of /proc/PID/stat from the third on: state, ppid ...; see proc(5).

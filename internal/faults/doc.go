@@ -5,8 +5,8 @@
 //	witness, generator, folder => [ hostd, killed, cut off, starved, restarted ] => SQLite rows, lines of files
 //	   '---- journal of what was acknowledged ----> verdict <------------------------------'
 //
-// TestInstruments has the shipped devices and their own simulated instruments in the witness's place: what these were answered for is
-// held against the rows.
+// TestInstruments, and TestDiskFull for those of the network, have the shipped devices and their own simulated instruments in the
+// witness's place: what these were answered for is held against the rows.
 //
 // Each proof has three forms: a taste in go test ./..., a short form in .ci/run, a long form as a task. They differ in
 // flags of the test binary only. Every failure names the seed; -seed repeats it. -mutant takes a hostd with one line

@@ -2,6 +2,7 @@ package astm
 
 import (
 	"bytes"
+	"errors"
 	"time"
 
 	"github.com/hostd/hostd/core/sdk/exam"
@@ -54,7 +55,15 @@ const (
 	ActionReject                        // Data is what could not be read, at most MaxEvidence of it; Reject says why
 	ActionHeard                         // the sender goes on behind the answer to the message that was delivered last: it has heard it
 	ActionSent                          // the message of Send has been acknowledged
-	ActionFailed                        // it has not, and was given up
+	ActionFailed                        // it has not, and was given up; Err says why
+)
+
+// Why a message was not sent.
+var (
+	ErrBusy    = errors.New("it answered NAK to ENQ six times")
+	ErrRefused = errors.New("it took a frame in none of six tries")
+	ErrSilent  = errors.New("it did not answer")
+	ErrLost    = errors.New("the line has ended")
 )
 
 // Action is what a Link wants done, in order.
@@ -64,6 +73,7 @@ type Action struct {
 	Reject   exam.Reject
 	Warnings []string // of the message: words of package exam
 	Loose    bool     // the message came without frames: its sender hears no answer
+	Err      error    // of ActionFailed: ErrBusy, ErrRefused, ErrSilent or ErrLost
 }
 
 // state of a Link.
@@ -260,7 +270,7 @@ func (l *Link) silence(now time.Time) {
 		l.looseEnd(now)
 	case asking, sending:
 		l.write(EOT)
-		l.fail()
+		l.fail(ErrSilent)
 	}
 }
 
@@ -290,7 +300,7 @@ func (l *Link) Lost(now time.Time) {
 	case idle, receiving:
 		l.cut(now)
 	case asking, sending:
-		l.fail()
+		l.fail(ErrLost)
 	}
 }
 

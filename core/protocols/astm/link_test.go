@@ -75,6 +75,8 @@ func (e *end) pass(d string) string {
 
 var words = map[string]string{"\x05": "ENQ", "\x06": "ACK", "\x15": "NAK", "\x04": "EOT"}
 
+var fails = map[error]string{astm.ErrBusy: "busy", astm.ErrRefused: "refused", astm.ErrSilent: "silent", astm.ErrLost: "lost"}
+
 func (e *end) said() string {
 	var list []string
 	for _, a := range e.l.Take() {
@@ -95,7 +97,7 @@ func (e *end) said() string {
 		case astm.ActionSent:
 			list = append(list, "sent")
 		case astm.ActionFailed:
-			list = append(list, "failed")
+			list = append(list, fails[a.Err])
 		}
 	}
 	return strings.Join(list, " ")
@@ -122,12 +124,15 @@ func TestStates(t *testing.T) {
 		"idle: have data":      {"send", "ENQ", ack, "frame1"},
 		"idle: have data, NAK": {"send", "ENQ", nak, "", "@9999ms", "", "@1ms", "ENQ", ack, "frame1"},
 		"idle: have data, NAK for ever": {
-			"send", "ENQ", nak, "", "@10s", "ENQ", nak, "", "@10s", "ENQ", nak, "", "@10s", "ENQ", nak, "", "@10s", "ENQ", nak, "", "@10s", "ENQ", nak, "failed", "@1h", "",
+			"send", "ENQ", nak, "", "@10s", "ENQ", nak, "", "@10s", "ENQ", nak, "", "@10s", "ENQ", nak, "", "@10s", "ENQ", nak, "", "@10s", "ENQ", nak, "busy", "@1h", "",
 		},
 		"idle: have data, contention as computer":   {"send", "ENQ", enq, "", "@19999ms", "", "@1ms", "ENQ", ack, "frame1"},
 		"idle: have data, contention, they go on":   {"send", "ENQ", enq, "", "@1s", "", enq, "ACK", head + other + bye, "ACK ACK deliver", "safe", "ACK", eot, "heard", "@19s", "ENQ"},
 		"idle: have data, contention, long message": {"send", "ENQ", enq, "", "@1s", "", enq, "ACK", "@21s", "", head, "ACK", eot, "truncated ENQ"},
-		"idle: have data, no answer":                {"send", "ENQ", "@14999ms", "", "@1ms", "EOT failed", "@1h", ""},
+		"idle: have data, no answer":                {"send", "ENQ", "@14999ms", "", "@1ms", "EOT silent", "@1h", ""},
+		"idle: have data, they begin without ENQ":   {"send", "ENQ", head, "ACK", other + bye, "ACK deliver", "safe", "ACK", eot, "heard", "@20s", "ENQ"},
+		"idle: have data, they have no frames":      {"send", "ENQ", "\r\nH", "", message[1:], "deliver", "safe", "", "@20s", "ENQ"},
+		"idle: have data, junk for an answer":       {"send", "ENQ", "xyH", "", ack, "frame1"},
 		"idle: have data while receiving":           {enq, "ACK", "send", "", head, "ACK", other + bye, "ACK deliver", "safe", "ACK", eot, "heard ENQ"},
 		"idle: ACK, NAK and EOT":                    {ack + nak + eot, ""},
 
@@ -168,13 +173,13 @@ func TestStates(t *testing.T) {
 		"sending: ACK":               {"send", "ENQ", ack, "frame1", ack, "frame2", ack, "frame3", ack, "frame4", ack, "frame5", ack, "EOT sent", "@1h", ""},
 		"sending: NAK":               {"send", "ENQ", ack, "frame1", nak, "frame1", ack, "frame2"},
 		"sending: anything else":     {"send", "ENQ", ack, "frame1", "xy", "", "z", "", "@100ms", "frame1", enq, "", "@1s", "frame1", ack, "frame2"},
-		"sending: six NAKs":          {"send", "ENQ", ack, "frame1", nak, "frame1", nak, "frame1", nak, "frame1", nak, "frame1", nak, "frame1", nak, "EOT failed", "send", "ENQ"},
+		"sending: six NAKs":          {"send", "ENQ", ack, "frame1", nak, "frame1", nak, "frame1", nak, "frame1", nak, "frame1", nak, "frame1", nak, "EOT refused", "send", "ENQ"},
 		"sending: five NAKs twice":   {"send", "ENQ", ack, "frame1", nak + nak + nak + nak + nak, "frame1 frame1 frame1 frame1 frame1", ack, "frame2", nak + nak + nak + nak + nak, "frame2 frame2 frame2 frame2 frame2", ack, "frame3"},
 		"sending: EOT":               {"send", "ENQ", ack, "frame1", eot, "EOT", "@14s", "", enq, "ACK", eot, "", "@1s", "ENQ"},
 		"sending: EOT, and no ENQ":   {"send", "ENQ", ack, "frame1", eot, "EOT", "@15s", "ENQ"},
 		"sending: EOT for the last":  {"send", "ENQ", ack + ack + ack + ack + ack, "frame1 frame2 frame3 frame4 frame5", eot, "EOT sent", "send", "", "@15s", "ENQ"},
-		"sending: silence":           {"send", "ENQ", ack, "frame1", "@14999ms", "", "@1ms", "EOT failed", "@1h", ""},
-		"sending: the line has gone": {"send", "ENQ", ack, "frame1", "lost", "failed"},
+		"sending: silence":           {"send", "ENQ", ack, "frame1", "@14999ms", "", "@1ms", "EOT silent", "@1h", ""},
+		"sending: the line has gone": {"send", "ENQ", ack, "frame1", "lost", "lost"},
 
 		"no ENQ":                       {head, "ACK", other + bye, "ACK deliver", "safe", "ACK"},
 		"no ENQ, not the first":        {other, "", bye, "", enq, "noise ACK"},

@@ -1,6 +1,9 @@
 package astm
 
-import "time"
+import (
+	"bytes"
+	"time"
+)
 
 // Send takes a message to be sent when the line is free; false while one waits already. ActionSent or ActionFailed says what
 // became of it. The message is the link's until then.
@@ -34,9 +37,23 @@ func (l *Link) ask(now time.Time) {
 	l.write(ENQ)
 }
 
+// begins says whether a message begins of a sender that does not ask for the line: with a frame, or without any.
+func begins(t *Token) bool {
+	if t.Kind == TokenLoose {
+		return bytes.HasPrefix(bytes.TrimLeft(t.Raw, blanks), []byte("H"))
+	}
+	return t.Kind == TokenFrame && t.Number == 1 && isHeader(t.Text)
+}
+
 // answerToAsk is what comes for our ENQ.
 func (l *Link) answerToAsk(now time.Time, t *Token) {
-	if t.Kind != TokenControl {
+	switch {
+	case begins(t): // one that does not ask has begun
+		l.tries = 0
+		l.wait(now, ComputerTime)
+		l.idleToken(now, t)
+		return
+	case t.Kind != TokenControl:
 		l.noise.add(t)
 		return
 	}
@@ -47,7 +64,7 @@ func (l *Link) answerToAsk(now time.Time, t *Token) {
 		l.send(now)
 	case NAK: // busy
 		if l.tries >= attempts {
-			l.fail()
+			l.fail(ErrBusy)
 			return
 		}
 		l.wait(now, BusyTime)
@@ -87,7 +104,7 @@ func (l *Link) answerToFrame(now time.Time, t *Token) {
 	switch {
 	case (ack || end) && len(l.frames) == 1:
 		l.write(EOT)
-		l.done(ActionSent)
+		l.done(Action{Kind: ActionSent})
 	case ack:
 		l.frames, l.tries = l.frames[1:], 0
 		l.send(now)
@@ -101,7 +118,7 @@ func (l *Link) answerToFrame(now time.Time, t *Token) {
 		return
 	default:
 		l.write(EOT)
-		l.fail()
+		l.fail(ErrRefused)
 		return
 	}
 	l.state, l.due = idle, time.Time{}
@@ -111,12 +128,12 @@ func (l *Link) answerToFrame(now time.Time, t *Token) {
 }
 
 // fail gives the message up.
-func (l *Link) fail() {
+func (l *Link) fail(why error) {
 	l.state, l.due, l.resend = idle, time.Time{}, time.Time{}
-	l.done(ActionFailed)
+	l.done(Action{Kind: ActionFailed, Err: why})
 }
 
-func (l *Link) done(kind ActionKind) {
+func (l *Link) done(a Action) {
 	l.queued, l.frames, l.tries, l.askAt = nil, nil, 0, time.Time{}
-	l.act(Action{Kind: kind})
+	l.act(a)
 }

@@ -74,6 +74,8 @@ func TestNoObservation(t *testing.T) {
 		`NM|x||5||||||X`: exam.WarnSentinelValue, `NM|x||5||||||N`: exam.WarnSentinelValue, `NM|x||-999`: exam.WarnSentinelValue, `NM|x||-999.0`: exam.WarnSentinelValue,
 		`ST|x||8388607`: exam.WarnSentinelValue, `SN|x||^-100`: exam.WarnSentinelValue,
 		`NM|x||5||||||D`: exam.WarnUnknownSegment, `NM|x||""`: exam.WarnUnknownSegment, // a deletion of what came before
+		`NM|x||||||||D`: exam.WarnUnknownSegment, `ED|x||^application^pdf^Base64^QQ==||||||D`: exam.WarnUnknownSegment,
+		`NM|x||5||||||W`: exam.WarnUnknownSegment, `NM|x||||||||W`: exam.WarnUnknownSegment, // what came before is wrong
 	} {
 		r := hl7.Decode(oru("OBX|1|"+obx, "OBX|2|NM|y||1"), hl7.Options{})
 		if len(r.Exams) != 1 || len(r.Exams[0].Observations) != 1 || r.Exams[0].Observations[0].Seq != 2 {

@@ -41,13 +41,12 @@ func (e *examiner) observe(s Segment) {
 		e.now.serial = e.value(e.field(&x, obxDevice).Component(1).Bytes())
 	}
 	v, found := e.valueOf(&x)
-	if !found {
-		return
-	}
 	status := string(bytes.TrimSpace(x[obxStatus]))
 	switch {
-	case v.deleted || status == "D": // of an earlier message: only the message itself can say
+	case v.deleted || status == "D" || status == "W": // a value of an earlier message is void (table 0085): only the message can say
 		e.now.warn[warnUnknown] = true
+		return
+	case !found:
 		return
 	case status == "X" || status == "N" || v.numeric && e.rules.isSentinel(v.value):
 		e.now.warn[warnSentinel] = true

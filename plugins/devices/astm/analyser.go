@@ -21,13 +21,15 @@ const (
 	enq, ack, nak, eot = "\x05", "\x06", "\x15", "\x04"
 	tries              = 6 // of a frame (E1381 section 6.5.1.2)
 	callPause          = 50 * time.Millisecond
+	hearPause          = 20 * time.Millisecond
 )
 
 // analyser is a simulated instrument.
 type analyser struct {
 	o     options
 	place *place
-	large int // bytes of a comment in the message; 0 is none
+	out   io.Writer // is told what the driver has sent
+	large int       // bytes of a comment in the message; 0 is none
 
 	sent, acknowledged, frames, again int
 	latency                           []time.Duration // from the last frame to its ACK
@@ -205,20 +207,57 @@ func (a *analyser) ask(l *sim.Line, way string) bool {
 	return false
 }
 
-// listenFor waits for d while there is nothing to say, and notes the end of the connection.
+// listenFor takes what the driver sends for d, and to its end what has begun by then. It notes the end of the connection.
 func (a *analyser) listenFor(ctx context.Context, d time.Duration) error {
-	if err := pause(ctx, 0); err != nil {
+	link := astm.NewLink(astm.LinkOptions{Instrument: true})
+	for end := time.Now().Add(d); time.Now().Before(end) || !link.Deadline().IsZero(); {
+		if err := pause(ctx, 0); err != nil {
+			return err
+		}
+		if a.place.conn == nil {
+			return pause(ctx, max(time.Until(end), 0))
+		}
+		if err := a.hear(link); err != nil {
+			a.place.hangUp() // the driver has gone, and another one will come
+			if err := pause(ctx, callPause); err != nil {
+				return err
+			}
+		}
+	}
+	return pause(ctx, 0)
+}
+
+// hear takes what comes within a moment, and answers.
+func (a *analyser) hear(link *astm.Link) error {
+	conn, b := a.place.conn, make([]byte, 4<<10)
+	if err := conn.SetDeadline(time.Now().Add(hearPause)); err != nil {
 		return err
 	}
-	if a.place.conn == nil {
-		return pause(ctx, d)
+	n, err := conn.Read(b)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
 	}
-	if err := a.place.conn.SetDeadline(time.Now().Add(d)); err != nil {
-		a.place.hangUp()
-		return nil //nolint:nilerr // the driver has gone, and another one will come
+	now := time.Now()
+	link.Receive(now, b[:n])
+	link.Tick(now)
+	if err := conn.SetDeadline(now.Add(a.o.timeout)); err != nil {
+		return err
 	}
-	if _, err := a.place.conn.Read(make([]byte, 64)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		a.place.hangUp()
+	for list := link.Take(); len(list) > 0; list = link.Take() {
+		for _, act := range list {
+			switch act.Kind {
+			case astm.ActionWrite:
+				_, err = conn.Write(act.Data)
+			case astm.ActionDeliver:
+				_, err = fmt.Fprintf(a.out, "received a message of %d bytes\n", len(act.Data))
+				link.Safe(now)
+			default:
+				continue
+			}
+			if err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -39,8 +39,10 @@ type device struct {
 	MaxMessageMB   int           `setting:"max_message_mb" default:"16" unit:"MiB" min:"1" max:"64" help:"larger messages are refused"`
 	MaxMemoryMB    int           `setting:"max_memory_mb" default:"64" unit:"MiB" min:"1" max:"256" help:"unfinished messages of all instruments together; a frame beyond is answered with NAK"`
 	Tests          []testSetting `setting:"tests" help:"which observation a test is; others keep the instrument's code, eye B and unit"`
+	Outbox         string        `setting:"outbox" help:"folder whose files *.astm, each one message with a record in each line, are sent to the analyser; with port listen:// those of its subfolder with the analyser's address"`
 	NoValue        []string      `setting:"no_value" help:"values that mean that there is none, besides empty ones and dashes"`
 
+	dial    func(context.Context, sdk.Env, line.Settings, line.Mode) (*line.Port, error) // nil is line.Open
 	env     sdk.Env
 	allow   []netip.Prefix
 	options astm.Options
@@ -53,9 +55,10 @@ type device struct {
 	busy    atomic.Int64 // nanoseconds after opened until which ENQ hears NAK
 
 	mu     sync.Mutex
-	queue  []*delivery     // guarded by mu: what came and was not read
-	gone   error           // guarded by mu: why the line has ended
-	recent map[string]bool // guarded by mu: messages of the last stored batch whose answer may not have been heard
+	queue  []*delivery        // guarded by mu: what came and was not read
+	gone   error              // guarded by mu: why the line has ended
+	recent map[string]bool    // guarded by mu: messages of the last stored batch whose answer may not have been heard
+	boxes  map[string]*outbox // guarded by mu: which sends the files of a folder
 }
 
 // testSetting is astm.Test in a configuration.
@@ -87,14 +90,17 @@ func (d *device) Open(ctx context.Context, env sdk.Env, from sdk.Position) error
 	}
 	d.env, d.batch, d.queue, d.gone = env, nil, nil, nil
 	d.slots, d.wake = make(chan struct{}, mostWaiting), make(chan struct{}, 1)
-	d.opened = time.Now()
+	d.opened, d.boxes = time.Now(), map[string]*outbox{}
 	d.memory.Store(0)
 	d.busy.Store(0)
 	d.recall(from)
 	if address, ok := strings.CutPrefix(d.Port, listens); ok {
 		return d.listen(ctx, address)
 	}
-	port, err := line.Open(ctx, env, d.Settings, line.Mode{})
+	if d.dial == nil {
+		d.dial = line.Open
+	}
+	port, err := d.dial(ctx, env, d.Settings, line.Mode{})
 	if err != nil {
 		return err
 	}

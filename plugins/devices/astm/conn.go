@@ -27,6 +27,8 @@ type conn struct {
 	last    string    // key of the message that was answered last
 	came    time.Time // when something came
 	deaf    error     // why nothing can be written
+	ended   bool      // nothing comes any more
+	box     *outbox   // what is to be sent; nil is nothing
 }
 
 // verdict is what the host says to a message.
@@ -38,6 +40,7 @@ type verdict struct {
 // serve starts the goroutines of a line, which gives what comes by next.
 func (d *device) serve(wire io.Writer, next func(ctx context.Context) ([]byte, error), peer string) *conn {
 	c := &conn{d: d, wire: wire, peer: peer, chunks: make(chan []byte, 4), done: make(chan struct{}), answers: make(chan verdict, 1), came: time.Now()}
+	c.box = d.newOutbox(peer)
 	c.link = astm.NewLink(astm.LinkOptions{
 		MaxMessage: d.MaxMessageMB << 20, NeedSum: d.Checksum == "required",
 		Grow: func(n int) bool {
@@ -76,10 +79,11 @@ func (c *conn) answer(safe bool, key string) { c.answers <- verdict{safe, key} }
 // run plays the link until the line ends and nothing waits for an answer.
 func (c *conn) run(ctx context.Context) error {
 	defer close(c.done)
+	defer c.d.release(c.box)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	chunks, open := c.chunks, true
-	for open || c.link.Pending() {
+	chunks := c.chunks
+	for !c.ended || c.link.Pending() {
 		in := chunks
 		if c.link.Full() {
 			in = nil
@@ -89,7 +93,7 @@ func (c *conn) run(ctx context.Context) error {
 		case b, more := <-in:
 			now := time.Now()
 			if !more {
-				chunks, open = nil, false
+				chunks, c.ended = nil, true
 				if !c.link.Pending() { // else the answer comes first: it may be half a close
 					c.link.Lost(now)
 				}
@@ -105,7 +109,7 @@ func (c *conn) run(ctx context.Context) error {
 			} else {
 				c.link.NotSafe(time.Now())
 			}
-			if !open && !c.link.Pending() {
+			if c.ended && !c.link.Pending() {
 				c.link.Lost(time.Now())
 			}
 		case now := <-timer.C:
@@ -113,6 +117,7 @@ func (c *conn) run(ctx context.Context) error {
 				return why
 			}
 			c.link.Tick(now)
+			c.offer(now)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -132,7 +137,23 @@ func (c *conn) wait(now time.Time) time.Duration {
 	if most := c.quiet(); most > 0 && !c.link.Pending() {
 		wait = min(wait, c.came.Add(most).Sub(now))
 	}
+	if c.sends() {
+		wait = min(wait, c.box.due.Sub(now))
+	}
 	return max(wait, 0)
+}
+
+// sends says whether the line has an outbox, and can be written.
+func (c *conn) sends() bool { return c.box != nil && c.deaf == nil && !c.ended }
+
+// offer gives the link what is to be sent, when it is time to look.
+func (c *conn) offer(now time.Time) {
+	if !c.sends() || now.Before(c.box.due) {
+		return
+	}
+	if message := c.box.look(now); message != nil {
+		c.link.Send(now, message)
+	}
 }
 
 // quiet is how long the instrument may say nothing; 0 is for ever.
@@ -169,6 +190,9 @@ func (c *conn) act(ctx context.Context) bool {
 			continue
 		case astm.ActionHeard:
 			c.d.heard(c.last)
+			continue
+		case astm.ActionSent, astm.ActionFailed:
+			c.box.done(time.Now(), a.Err)
 			continue
 		case astm.ActionDeliver:
 			v.conn = c

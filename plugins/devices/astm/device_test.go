@@ -30,7 +30,7 @@ func (c *caller) send(message string) {
 
 func TestRecords(t *testing.T) {
 	r := newRig(t, map[string]any{"tests": []map[string]any{{"source": "IOPR", "code": "iop", "eye": "R", "method": "tono"}}})
-	c := r.dial()
+	c := r.call()
 	two := strings.Replace(text("1"), "L|1|N", "O|2|S2\rR|1|^^^IOPR|14||||||||||20250314091600\rL|1|N", 1)
 	c.send(two)
 	c.send("H|\\^&|||LAB|||||||P|1|20250314091501\rQ|1|^SP||ALL\rL|1|N\r")
@@ -60,7 +60,7 @@ func TestRecords(t *testing.T) {
 // TestInPieces cuts the transfer at each byte, and gives it byte by byte.
 func TestInPieces(t *testing.T) {
 	r := newRig(t, nil)
-	c := r.dial()
+	c := r.call()
 	all := frames(text("1"))
 	for at := 1; at < len(all[1]); at++ {
 		c.say(enq)
@@ -94,7 +94,7 @@ func TestInPieces(t *testing.T) {
 // TestAtOnce sends all frames in one write; the answer to the last one waits for the host.
 func TestAtOnce(t *testing.T) {
 	r := newRig(t, nil)
-	c := r.dial()
+	c := r.call()
 	c.say("junk", enq, strings.Join(frames(text("1")), ""))
 	c.expect(strings.Repeat(ack, 6))
 	c.say(eot, enq, strings.Join(frames(text("2")), ""))
@@ -113,7 +113,7 @@ func TestAtOnce(t *testing.T) {
 // TestHalfClose has the answer come after the instrument has ended its half.
 func TestHalfClose(t *testing.T) {
 	r := newRig(t, nil)
-	c := r.dial()
+	c := r.call()
 	r.hold.Lock()
 	c.say(enq, strings.Join(frames(text("1")), ""))
 	if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil {
@@ -131,14 +131,14 @@ func TestHalfClose(t *testing.T) {
 func TestCut(t *testing.T) {
 	r := newRig(t, nil)
 	all := frames(text("1"))
-	c := r.dial()
+	c := r.call()
 	c.say(enq, all[0], all[1], eot)
 	c.expect(strings.Repeat(ack, 3))
 	r.await(1)
 	c.say(enq, all[0], all[1], all[2][:7])
 	c.Close()
 	r.await(2)
-	d := r.dial()
+	d := r.call()
 	d.say(enq, all[0], strings.Replace(all[1], "P", "Q", 1))
 	d.expect(ack + ack + nak)
 	d.say(all[1])
@@ -164,7 +164,7 @@ func TestRefused(t *testing.T) {
 	r.mu.Lock()
 	r.refuse = 3
 	r.mu.Unlock()
-	c := r.dial()
+	c := r.call()
 	c.say(enq, strings.Join(all, ""))
 	c.expect(strings.Repeat(ack, 5) + nak)
 	c.say(all[4])
@@ -189,7 +189,7 @@ func TestRefusedReject(t *testing.T) {
 	r.mu.Lock()
 	r.refuse = 1
 	r.mu.Unlock()
-	c := r.dial()
+	c := r.call()
 	c.say("junk", enq)
 	c.expect(ack)
 	r.await(1)
@@ -215,24 +215,24 @@ func TestAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, nil)
-			line, rest := r.dial(), 3
+			line, rest := r.call(), 3
 			switch {
 			case c.loose:
 				line.say(timeless, timeless)
 				r.await(2)
 				r.kill()
 				r.open()
-				line = r.dial()
+				line = r.call()
 				line.say(timeless)
 				rest = 2
 			case c.lost:
 				line.say(enq, strings.Join(frames(c.message), ""))
 				r.await(1)
-				r.dial().say("junk", enq) // a batch without a message forgets nothing
+				r.call().say("junk", enq) // a batch without a message forgets nothing
 				r.await(1)
 				r.kill()
 				r.open()
-				line = r.dial()
+				line = r.call()
 				line.send(c.message)
 				rest = 1
 			default:
@@ -255,7 +255,7 @@ func TestAllow(t *testing.T) {
 		"127.0.0.1": true, "127.0.0.0/8": true, "192.168.1.0/24,127.0.0.1/32": true, "192.168.1.0/24": false, "127.0.0.2": false, "::1": false,
 	} {
 		r := newRig(t, map[string]any{"allow": strings.Split(allow, ",")})
-		c := r.dial()
+		c := r.call()
 		if want {
 			c.say(enq)
 			c.expect(ack)
@@ -270,12 +270,12 @@ func TestAllow(t *testing.T) {
 
 func TestBounds(t *testing.T) {
 	r := newRig(t, map[string]any{"max_connections": 2, "max_message_mb": 1, "max_memory_mb": 1})
-	a, b := r.dial(), r.dial()
+	a, b := r.call(), r.call()
 	a.say(enq)
 	a.expect(ack)
 	b.say(enq)
 	b.expect(ack)
-	r.dial().ends() // the third one
+	r.call().ends() // the third one
 	number := 1
 	frame := func(n int) string {
 		number++
@@ -313,13 +313,13 @@ func TestBounds(t *testing.T) {
 // TestLargeBatch has more wait than fits in a batch: everything is answered, and no batch is too large.
 func TestLargeBatch(t *testing.T) {
 	r := newRig(t, nil)
-	first := r.dial()
+	first := r.call()
 	r.hold.Lock()
 	first.say(enq, strings.Join(frames(text("0")), ""))
 	first.expect(strings.Repeat(ack, 5))
 	var calls []*caller
 	for i := range 5 {
-		c := r.dial()
+		c := r.call()
 		c.say(enq)
 		c.expect(ack)
 		c.say(string(astm.AppendFrame(nil, 1, []byte("H|\\^&\rC|1|"+strings.Repeat("x", 60000)), false)))
@@ -342,7 +342,7 @@ func TestLargeBatch(t *testing.T) {
 // TestIdle closes a connection that says nothing, and none that waits for its answer.
 func TestIdle(t *testing.T) {
 	r := newRig(t, map[string]any{"idle": "50ms"})
-	c := r.dial()
+	c := r.call()
 	c.ends()
 	if !strings.Contains(r.log.String(), "it said nothing for too long") {
 		t.Error(r.log.String())
@@ -355,7 +355,7 @@ func TestManyInstruments(t *testing.T) {
 	const instruments, messages = 8, 20
 	done := make(chan struct{})
 	for i := range instruments {
-		c := r.dial()
+		c := r.call()
 		go func() {
 			for m := range messages {
 				c.send(text(fmt.Sprintf("%d-%03d", i, m)))
@@ -383,7 +383,7 @@ func TestManyInstruments(t *testing.T) {
 // TestUnreadable keeps whole what was acknowledged and cannot be read.
 func TestUnreadable(t *testing.T) {
 	r := newRig(t, nil)
-	c := r.dial()
+	c := r.call()
 	many := "H|\\^&\r" + strings.Repeat("R|1|A|1\r", astm.MaxResults+1) + "L|1|N\r"
 	c.say(enq)
 	c.expect(ack)

@@ -19,6 +19,7 @@ import (
 	"github.com/hostd/hostd/core/protocols/astm"
 	"github.com/hostd/hostd/core/sdk"
 	"github.com/hostd/hostd/core/sdk/exam"
+	"github.com/hostd/hostd/core/sdk/line"
 )
 
 // secret is in every id and name of a person here: it must not come out anywhere but in records.
@@ -29,6 +30,7 @@ type rig struct {
 	t        testing.TB
 	settings map[string]any
 	d        *device
+	dial     func(context.Context, sdk.Env, line.Settings, line.Mode) (*line.Port, error) // of the device; nil is the real one
 	pos      sdk.Position
 	cancel   context.CancelFunc
 	jobs     sync.WaitGroup
@@ -87,7 +89,7 @@ func (r *rig) open() {
 		r.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(r.t.Context())
-	r.cancel, r.d, r.ended = cancel, &device{}, make(chan error, 10)
+	r.cancel, r.d, r.ended = cancel, &device{dial: r.dial}, make(chan error, 10)
 	env := sdk.Env{
 		Name: "lab", Settings: sdk.NewSettings(text), Log: slog.New(slog.NewTextHandler(&r.log, nil)),
 		Wire: func(_ string, conn io.ReadWriteCloser) io.ReadWriteCloser { return conn },
@@ -196,8 +198,8 @@ type caller struct {
 	net.Conn
 }
 
-// dial calls the device.
-func (r *rig) dial() *caller {
+// call calls the device.
+func (r *rig) call() *caller {
 	r.t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(r.settings["port"].(string), listens))
 	if err != nil {

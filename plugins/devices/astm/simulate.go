@@ -36,6 +36,7 @@ type options struct {
 	pty, connect, listen                string
 	count, results                      int
 	every, timeout, busyWait, silentFor time.Duration
+	stay                                time.Duration
 	seed                                uint64
 	turns                               []string
 	numbered                            bool
@@ -52,6 +53,7 @@ func simulate(ctx context.Context, args []string, in io.Reader, out io.Writer) e
 	flags.IntVar(&o.count, "count", 1, "how many messages; 0 is no end")
 	flags.IntVar(&o.results, "results", 2, "results of a message, each a frame")
 	flags.DurationVar(&o.every, "every", 2*time.Second, "pause between two messages")
+	flags.DurationVar(&o.stay, "stay", 0, "how long it takes messages of the driver after its last one; it does so between two of its own, too")
 	flags.DurationVar(&o.timeout, "timeout", astm.AnswerTime, "how long it waits for an answer")
 	flags.DurationVar(&o.busyWait, "busy", astm.BusyTime, "how long it waits after NAK to its ENQ, or when it was given up")
 	flags.DurationVar(&o.silentFor, "silence", astm.ReceiveTime+time.Second, "how long it says nothing, with --misbehave silence")
@@ -93,8 +95,8 @@ func (o *options) check(list string, pty bool) error {
 	switch {
 	case places != 1:
 		return errors.New("one of --connect, --listen, --pty and --port: where does it speak?")
-	case o.count < 0 || o.results < 1 || o.results > 9999 || o.every < 0 || o.timeout <= 0 || o.busyWait < 0 || o.silentFor < 0:
-		return errors.New("--count, --every, --busy and --silence cannot be negative, --results is 1 to 9999, --timeout more than 0")
+	case o.count < 0 || o.results < 1 || o.results > 9999 || o.every < 0 || o.timeout <= 0 || o.busyWait < 0 || o.silentFor < 0 || o.stay < 0:
+		return errors.New("--count, --every, --busy, --silence and --stay cannot be negative, --results is 1 to 9999, --timeout more than 0")
 	}
 	return nil
 }
@@ -108,10 +110,10 @@ func runAnalyser(ctx context.Context, o options, pty bool, out io.Writer) (err e
 	if _, err := fmt.Fprintf(out, "%s, seed %d\n", place.what, o.seed); err != nil {
 		return err
 	}
-	a := &analyser{o: o, place: place}
+	a := &analyser{o: o, place: place, out: out}
 	for n := 1; o.count == 0 || n <= o.count; n++ {
 		if n > 1 {
-			if err := pause(ctx, o.every); err != nil {
+			if err := a.listenFor(ctx, o.every); err != nil {
 				break
 			}
 		}
@@ -123,6 +125,9 @@ func runAnalyser(ctx context.Context, o options, pty bool, out io.Writer) (err e
 				return err
 			}
 		}
+	}
+	if err := a.listenFor(ctx, o.stay); err != nil && ctx.Err() == nil {
+		return err
 	}
 	return a.report(out)
 }
@@ -217,7 +222,7 @@ func newBench(o options) (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &bench{a: &analyser{o: o, place: place}}, nil
+	return &bench{a: &analyser{o: o, place: place, out: io.Discard}}, nil
 }
 
 // settings with which the driver calls it.

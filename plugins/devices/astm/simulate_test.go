@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -173,5 +176,34 @@ func TestSimulateConformance(t *testing.T) {
 	suite.Close()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSimulateReceives has the simulated analyser take what the driver sends it.
+func TestSimulateReceives(t *testing.T) {
+	b := &bed{dir: t.TempDir()}
+	b.rig = newRig(t, map[string]any{"outbox": b.dir})
+	if err := os.Mkdir(filepath.Join(b.dir, "127.0.0.1"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	message := b.order("127.0.0.1/a.astm", "1")
+	b.order("127.0.0.1/b.astm", "2")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var out lockedBuffer
+	done := make(chan error, 1)
+	go func() {
+		done <- simulate(ctx, []string{"--connect", strings.TrimPrefix(b.settings["port"].(string), listens), "--stay", "1m"}, nil, &out)
+	}()
+	for end := time.Now().Add(30 * time.Second); b.files() != "127.0.0.1/sent/a.astm 127.0.0.1/sent/b.astm" && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	b.is("127.0.0.1/sent/a.astm 127.0.0.1/sent/b.astm")
+	if got := strings.Count(out.String(), fmt.Sprintf("received a message of %d bytes\n", len(message))); got != 2 || !strings.Contains(out.String(), "acknowledged 1,") {
+		t.Error(out.String())
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/hostd/hostd/core/sdk"
 	"github.com/hostd/hostd/core/sdk/exam"
 )
 
@@ -35,7 +36,7 @@ func (d *folder) putAway(ctx context.Context, works []*work) {
 func (d *folder) shelve(w *work) {
 	if w.late != nil && d.AttachLate > 0 {
 		if err := d.late.add(w); err != nil {
-			d.env.Log.Error("an image that comes late will not be added", "err", cause(err), "id", w.key.String())
+			d.env.Log.Error("an image that comes late will not be added", "err", sdk.Cause(err), "id", w.key.String())
 		}
 	}
 	w.late = nil
@@ -44,7 +45,7 @@ func (d *folder) shelve(w *work) {
 // save writes the catalogue. What cannot be written is still known until the next start, and read again after it.
 func (d *folder) save() {
 	if err := d.cat.sync(); err != nil {
-		d.env.Log.Error("the list of files that are stored cannot be saved: check the disk of data_dir", "err", cause(err))
+		d.env.Log.Error("the list of files that are stored cannot be saved: check the disk of data_dir", "err", sdk.Cause(err))
 	}
 }
 
@@ -75,7 +76,7 @@ func (d *folder) finish(ctx context.Context, w *work) error {
 
 func (d *folder) stuck(w *work, err error) {
 	if len(d.moves) == 0 {
-		d.env.Log.Warn("a stored file cannot be moved; it is tried again, and not read again", "err", cause(err), "id", w.key.String())
+		d.env.Log.Warn("a stored file cannot be moved; it is tried again, and not read again", "err", sdk.Cause(err), "id", w.key.String())
 	}
 	d.remember(w)
 	d.moves = append(d.moves, w)
@@ -131,7 +132,7 @@ func (d *folder) moveImages(w *work) {
 			return
 		}
 		if err := d.moveImage(w, p); err != nil {
-			d.env.Log.Warn("a stored image cannot be moved: it stays where it is", "err", cause(err))
+			d.env.Log.Warn("a stored image cannot be moved: it stays where it is", "err", sdk.Cause(err))
 		}
 	}
 }

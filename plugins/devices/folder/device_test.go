@@ -450,7 +450,7 @@ func TestCause(t *testing.T) {
 	there := r.write(secret, "")
 	_, open := os.Open(there + "x")
 	for _, err := range []error{open, os.Rename(there+"x", there+"y"), fmt.Errorf("wrapped: %w", open), errors.Join(open, open)} {
-		if got := cause(err); !errors.Is(got, fs.ErrNotExist) || strings.Contains(got.Error(), secret) {
+		if got := sdk.Cause(err); !errors.Is(got, fs.ErrNotExist) || strings.Contains(got.Error(), secret) {
 			t.Errorf("%v", got)
 		}
 	}

@@ -242,18 +242,5 @@ func unreachable(dir string, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("open folder %s: access is denied: check that the account of the hostd service may read and change it", dir)
 	}
-	return fmt.Errorf("open folder %s: %w: check the share and the network", dir, cause(err))
-}
-
-// cause is err without the path in it: names of files may hold a patient's id.
-func cause(err error) error {
-	var path *fs.PathError
-	var link *os.LinkError
-	switch {
-	case errors.As(err, &path):
-		return path.Err
-	case errors.As(err, &link):
-		return link.Err
-	}
-	return err
+	return fmt.Errorf("open folder %s: %w: check the share and the network", dir, sdk.Cause(err))
 }

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hostd/hostd/core/sdk"
 )
 
 // picture is a file that an exam names as its attachment.
@@ -207,12 +209,12 @@ func copySettled(ctx context.Context, to string, p picture) (digest [32]byte, er
 	}
 	out, err := os.OpenFile(to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
-		return digest, fmt.Errorf("%w: %w", errWrite, cause(err))
+		return digest, fmt.Errorf("%w: %w", errWrite, sdk.Cause(err))
 	}
 	sum := sha256.New()
 	err = copyChunks(ctx, out, in, sum)
 	if closing := out.Close(); err == nil && closing != nil {
-		err = fmt.Errorf("%w: %w", errWrite, cause(closing))
+		err = fmt.Errorf("%w: %w", errWrite, sdk.Cause(closing))
 	}
 	if err == nil {
 		err = unchanged(in, p.stamp)
@@ -231,7 +233,7 @@ func copyChunks(ctx context.Context, out io.Writer, in io.Reader, sum hash.Hash)
 		n, err := in.Read(chunk)
 		sum.Write(chunk[:n])
 		if _, werr := out.Write(chunk[:n]); werr != nil {
-			return fmt.Errorf("%w: %w", errWrite, cause(werr))
+			return fmt.Errorf("%w: %w", errWrite, sdk.Cause(werr))
 		}
 		switch {
 		case errors.Is(err, io.EOF):

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/hostd/hostd/core/sdk"
 )
 
 // Limits of the shelf: exams on it (the oldest gives way), and bytes of what stands before an exam's content.
@@ -72,7 +74,7 @@ func openLate(stateDir string, log *slog.Logger) (*lateShelf, error) {
 func (l *lateShelf) setAside(path string, k key) {
 	l.log.Error("an exam that waits for an image is damaged: the exam is stored, its late image will not be added", "id", k.String())
 	if err := os.Rename(path, path+".bad"); err != nil {
-		l.log.Error("set a damaged file aside", "err", cause(err), "id", k.String())
+		l.log.Error("set a damaged file aside", "err", sdk.Cause(err), "id", k.String())
 	}
 }
 
@@ -198,7 +200,7 @@ func (d *folder) takeLate(ctx context.Context, b *batch) {
 			return
 		}
 		if err := d.amend(ctx, k, item, b); err != nil {
-			d.env.Log.Warn("a late image cannot be added now; it is tried again", "err", cause(err), "id", k.String())
+			d.env.Log.Warn("a late image cannot be added now; it is tried again", "err", sdk.Cause(err), "id", k.String())
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/hostd/hostd/core/protocols/gdt"
 	"github.com/hostd/hostd/core/protocols/mapped"
 	"github.com/hostd/hostd/core/protocols/textenc"
+	"github.com/hostd/hostd/core/sdk"
 	"github.com/hostd/hostd/core/sdk/exam"
 )
 
@@ -115,7 +116,7 @@ func (d *folder) postpone(f found, err error) {
 		delete(d.seen, f.rel)
 	default:
 		s.failed = true
-		d.env.Log.Debug("file cannot be opened", "err", cause(err))
+		d.env.Log.Debug("file cannot be opened", "err", sdk.Cause(err))
 	}
 }
 

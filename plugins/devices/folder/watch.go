@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"github.com/hostd/hostd/core/sdk"
 )
 
 // quiet is how long events are gathered before the device is woken.
@@ -61,11 +63,11 @@ func (d *folder) events() (events <-chan fsnotify.Event, faults <-chan error, st
 	}
 	stop = func() {
 		if err := w.Close(); err != nil {
-			d.env.Log.Debug("close watcher", "err", cause(err))
+			d.env.Log.Debug("close watcher", "err", sdk.Cause(err))
 		}
 	}
 	if err := w.Add(d.Dir); err != nil {
-		d.env.Log.Debug("no events of this folder: the schedule decides", "err", cause(err))
+		d.env.Log.Debug("no events of this folder: the schedule decides", "err", sdk.Cause(err))
 	}
 	return w.Events, w.Errors, stop
 }

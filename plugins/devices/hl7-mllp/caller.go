@@ -50,6 +50,7 @@ type caller struct {
 	quiet   time.Duration // of silence
 	longest time.Duration // pause before a message is sent again
 	seed    uint64        // of the next line
+	line    int           // of several, from 1; 0 is the only one
 	now     *call         // nil between two messages
 }
 
@@ -104,7 +105,7 @@ func (c *caller) play(ctx context.Context, l *sim.Line) {
 		switch {
 		case l.Failed():
 		case code.OK():
-			l.Fail(c.plan.acknowledged(c.now))
+			l.Fail(c.plan.acknowledged(c.now, c.line))
 			c.now = nil
 		default:
 			c.refused(l, code)

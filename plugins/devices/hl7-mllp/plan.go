@@ -92,15 +92,19 @@ func (p *plan) next(ctx context.Context) (*call, error) {
 	return c, nil
 }
 
-// acknowledged counts a message that is done. Where they are numbered it says so at once.
-func (p *plan) acknowledged(c *call) error {
+// acknowledged counts a message that is done. Where they are numbered it says so at once, with the line where there are several.
+func (p *plan) acknowledged(c *call, line int) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.report.acknowledged++
 	if !p.instrument.numbered {
 		return nil
 	}
-	_, err := fmt.Fprintln(p.tell, "answered", numberedID(c.n))
+	said := "answered " + numberedID(c.n)
+	if line > 0 {
+		said += fmt.Sprint(" on ", line)
+	}
+	_, err := fmt.Fprintln(p.tell, said)
 	return err
 }
 

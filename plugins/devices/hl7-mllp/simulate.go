@@ -47,7 +47,7 @@ func (s *simulation) flags() *flag.FlagSet {
 	f.DurationVar(&s.timeout, "timeout", 30*time.Second, "without an answer it closes the connection, and sends again on a new one")
 	f.DurationVar(&s.quiet, "quiet", 2*time.Second, "how long the silence of --misbehave is")
 	f.BoolVar(&s.enhanced, "enhanced", false, "ask for enhanced acknowledgement: CA, then AA")
-	f.BoolVar(&s.numbered, "numbered", false, "the n-th patient is K-00000n, and a line says when the message was acknowledged")
+	f.BoolVar(&s.numbered, "numbered", false, "the n-th patient is K-00000n, and a line says when the message was acknowledged, and on which connection where there are several")
 	f.StringVar(&s.ca, "tls-ca", "", "file with the certificate that the receiver's is signed with; calls with TLS")
 	f.StringVar(&s.ways, "misbehave", "", "noise, split, cut, control, silence, in turn; separated by commas")
 	f.Uint64Var(&s.seed, "seed", 0, "the same seed makes the same people; 0 takes one from the clock")
@@ -117,6 +117,9 @@ func (s *simulation) play(ctx context.Context, p *plan, out io.Writer) error {
 	}
 	err = sim.Together(ctx, s.connections, func(ctx context.Context, n int) error {
 		c := &caller{plan: p, dial: dial, timeout: s.timeout, quiet: s.quiet, longest: longestPause, seed: s.seed + uint64(n)<<32}
+		if s.connections > 1 {
+			c.line = n + 1
+		}
 		return c.run(ctx)
 	})
 	r := p.end()

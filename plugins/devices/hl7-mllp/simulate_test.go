@@ -91,6 +91,9 @@ func TestSimulate(t *testing.T) {
 			if n := strings.Count(out.String(), "answered K-"); n != count || !strings.Contains(out.String(), fmt.Sprintf("sent=%d acknowledged=%d negative=0 parked=0 ", count, count)) {
 				t.Errorf("%d were answered:\n%s", n, out.String())
 			}
+			if several := strings.Contains(c.args, "--connections"); strings.Contains(out.String(), " on ") != several {
+				t.Errorf("says on which of several connections:\n%s", out.String())
+			}
 		})
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hostd/hostd/core/protocols/nidekrs"
+	"github.com/hostd/hostd/core/sdk"
 	"github.com/hostd/hostd/core/sdk/exam"
 )
 
@@ -95,7 +96,7 @@ func (p *presets) next() bool {
 			continue
 		}
 		if p.name = f.Name(); err != nil {
-			p.log.Warn("preset cannot be sent", "err", cause(err))
+			p.log.Warn("preset cannot be sent", "err", sdk.Cause(err))
 			if !p.move("failed") {
 				return false
 			}
@@ -134,6 +135,9 @@ func (p *presets) move(sub string) bool {
 	if err == nil {
 		err = os.Rename(filepath.Join(p.dir, p.name), filepath.Join(p.dir, sub, p.name))
 	}
+	if _, gone := os.Lstat(filepath.Join(p.dir, p.name)); errors.Is(gone, fs.ErrNotExist) {
+		err = nil // somebody else took it
+	}
 	p.note("a preset cannot be moved to "+sub+", and no other is sent until it is", err)
 	if err != nil {
 		return false
@@ -149,20 +153,7 @@ func (p *presets) note(what string, err error) {
 		fault = what
 	}
 	if fault != p.fault && err != nil {
-		p.log.Warn(what, "err", cause(err))
+		p.log.Warn(what, "err", sdk.Cause(err))
 	}
 	p.fault = fault
-}
-
-// cause is an error without the name of a file, which may be a patient's.
-func cause(err error) error {
-	var path *fs.PathError
-	var link *os.LinkError
-	switch {
-	case errors.As(err, &path):
-		return path.Err
-	case errors.As(err, &link):
-		return link.Err
-	}
-	return err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -135,6 +136,25 @@ func TestPresetsFromAFolderThatIsGone(t *testing.T) {
 		r.take(2, 5*time.Second)
 		if synctest.Wait(); r.said() != c {
 			t.Error("nothing is sent when it can be moved again")
+		}
+		if err := os.Remove(filepath.Join(dir, "failed", "b.json")); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.Remove(filepath.Join(dir, "failed")), os.WriteFile(filepath.Join(dir, "failed"), nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		prescription(t, dir, "d.json", "S-is-much-too-long")
+		e := prescription(t, dir, "e.json", "S-000005")
+		r.take(2, 5*time.Second)
+		if synctest.Wait(); r.said() != "" {
+			t.Error("one is sent behind one that cannot be moved")
+		}
+		if err := os.Remove(filepath.Join(dir, "d.json")); err != nil {
+			t.Fatal(err)
+		}
+		r.take(2, 5*time.Second)
+		if synctest.Wait(); r.said() != e {
+			t.Error("nothing is sent when somebody has taken the file that could not be moved")
 		}
 	})
 }
