@@ -113,9 +113,10 @@ func row(steps []step, tree *syntax.Regexp) (all []step, ok bool) {
 		return repeated(steps, tree, 0, 1)
 	case syntax.OpRepeat:
 		return repeated(steps, tree, tree.Min, tree.Max)
+	default:
+		set, letters := class(tree)
+		return append(steps, step{set: set, min: 1, max: 1}), set != nil && !letters
 	}
-	set, letters := class(tree)
-	return append(steps, step{set: set, min: 1, max: 1}), set != nil && !letters
 }
 
 // repeated adds a repetition of one letter or class.

@@ -101,8 +101,9 @@ func (b *section) read(s string) bool {
 		return b.keratometry(s)
 	case tono, pachy:
 		return b.cells(s)
+	default:
+		return b.spectacles(s)
 	}
-	return b.spectacles(s)
 }
 
 // side is the eye of a letter; a blank is a lens of unknown side.

@@ -36,7 +36,7 @@ func (c *cable) plug(t *testing.T) {
 	if err != nil {
 		t.Skip("there is no socat")
 	}
-	c.socat = exec.Command(program, "-d", "-d", "pty,raw,echo=0,link="+c.driver, "pty,raw,echo=0,link="+c.instrument) //nolint:noctx // pull ends it
+	c.socat = exec.Command(program, "-d", "-d", "pty,raw,echo=0,link="+c.driver, "pty,raw,echo=0,link="+c.instrument)
 	said, err := c.socat.StderrPipe()
 	if err == nil {
 		err = c.socat.Start()
