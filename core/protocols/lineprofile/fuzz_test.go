@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"testing"
 
 	"github.com/hostd/hostd/core/protocols/examtest"
@@ -121,6 +122,7 @@ func BenchmarkFraming(b *testing.B) {
 }
 
 func BenchmarkDecode(b *testing.B) {
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // as package serve has it for every plugin
 	for sample, name := range profileOf {
 		b.Run(sample, func(b *testing.B) {
 			p, data := stream(b, sample, name)

@@ -2,6 +2,7 @@ package nidekrs_test
 
 import (
 	"os"
+	"runtime/debug"
 	"testing"
 
 	"github.com/hostd/hostd/core/protocols/nidekrs"
@@ -14,6 +15,7 @@ func BenchmarkFrames(b *testing.B) { bench(b, false) }
 func BenchmarkExams(b *testing.B) { bench(b, true) }
 
 func bench(b *testing.B, exams bool) {
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // as package serve has it for every plugin
 	for _, name := range []string{"nidek-rs232/ark_full.bin", "nidek-rs232/lm_full.bin", "nidek-rs232/tonoref_full.bin", "nidek-rt/rt5100_full.bin"} {
 		b.Run(name, func(b *testing.B) {
 			data, err := os.ReadFile("testdata/" + name)
