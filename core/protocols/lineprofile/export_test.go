@@ -1,10 +1,10 @@
 package lineprofile
 
-// Match matches as a rule does, and as package regexp does.
-func Match(expression string, blanks bool, text string) (own, as []int, walked bool) {
+// Matcher gives what matches as a rule does, beside what package regexp has, and whether it walks.
+func Matcher(expression string, blanks bool) (match func(text string) (own, as []int), walks bool, err error) {
 	m, err := compile(expression, blanks)
 	if err != nil {
-		return nil, nil, false
+		return nil, false, err
 	}
-	return m.find(text, nil), m.re.FindStringSubmatchIndex(text), m.steps != nil
+	return func(text string) (own, as []int) { return m.find(text, nil), m.re.FindStringSubmatchIndex(text) }, m.steps != nil, nil
 }
