@@ -158,9 +158,10 @@ func (p *Profile) checksumOf(body []byte) (sum uint32) {
 	if slices.Contains(p.Checksum.Over, "end") {
 		end = p.end
 	}
+	xor := p.Checksum.Kind == "xor"
 	for _, part := range [][]byte{start, body, end} {
 		for _, x := range part {
-			if p.Checksum.Kind == "xor" {
+			if xor {
 				sum ^= uint32(x)
 			} else {
 				sum += uint32(x)

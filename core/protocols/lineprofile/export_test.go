@@ -8,3 +8,9 @@ func Matcher(expression string, blanks bool) (match func(text string) (own, as [
 	}
 	return func(text string) (own, as []int) { return m.find(text, nil), m.re.FindStringSubmatchIndex(text) }, m.steps != nil, nil
 }
+
+// Sound says whether the checksum of a piece is right, if the profile has one.
+func (p *Profile) Sound(piece *Piece) bool {
+	_, ok := p.body(piece.Data)
+	return ok
+}

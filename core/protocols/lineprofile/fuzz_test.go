@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"testing"
 
 	"github.com/hostd/hostd/core/protocols/examtest"
@@ -97,27 +98,43 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-// The rates are of what comes over the line: BenchmarkFraming without, BenchmarkDecode with what the rules do.
+// The rates are of what comes over the line: BenchmarkFraming cuts frames and checks their sums, BenchmarkDecode is what the
+// rules do.
 func BenchmarkFraming(b *testing.B) {
 	for sample, name := range profileOf {
 		b.Run(sample, func(b *testing.B) {
 			p, data := stream(b, sample, name)
-			b.SetBytes(int64(len(data)))
-			for b.Loop() {
-				f, n := p.NewFramer(), 0
-				for rest := data; len(rest) > 0; {
-					k := min(len(rest), 4<<10)
-					f.Add(rest[:k])
-					rest = rest[k:]
-					for piece, ok := f.Next(); ok; piece, ok = f.Next() {
-						n += len(piece.Data)
-					}
-				}
-				if n < len(data)/2 {
-					b.Fatal(n)
-				}
-			}
+			framing(b, p, data)
 		})
+	}
+	b.Run("sum", func(b *testing.B) {
+		p := load(b, frames+"checksum: {kind: sum, place: behind, digits: 4}\nsample: ['<STX>"+strings.Repeat("14 ", 60)+"<ETX>']\n")
+		frame, err := p.Play(lineprofile.Values{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		framing(b, p, bytes.Repeat(frame, 256<<10/len(frame)))
+	})
+}
+
+func framing(b *testing.B, p *lineprofile.Profile, data []byte) {
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		f, n := p.NewFramer(), 0
+		for rest := data; len(rest) > 0; {
+			k := min(len(rest), 4<<10)
+			f.Add(rest[:k])
+			rest = rest[k:]
+			for piece, ok := f.Next(); ok; piece, ok = f.Next() {
+				if piece.Reason != "" || !p.Sound(&piece) {
+					b.Fatal(piece.Reason)
+				}
+				n += len(piece.Data)
+			}
+		}
+		if n < len(data)/2 {
+			b.Fatal(n)
+		}
 	}
 }
 
