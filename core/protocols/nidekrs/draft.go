@@ -291,10 +291,14 @@ func (d *draft) put(c code, p place, sent string) *exam.Value {
 	}
 	e.Observations = e.Observations[:n+1]
 	o := &e.Observations[n]
-	o.Code, o.Unit, o.Eye, o.Method = codes[c].name, codes[c].unit, eyes[p.eye], methods[p.method]
-	o.Seq, o.Text, o.Flags = p.seq, sent, nil
+	fill(o, c, eyes[p.eye], methods[p.method], p.seq, sent)
 	d.found = d.found || c > working
 	return &o.Value
+}
+
+func fill(o *exam.Observation, c code, eye, method string, seq int, sent string) {
+	k := &codes[c]
+	o.Code, o.Unit, o.Eye, o.Method, o.Seq, o.Text, o.Flags = k.name, k.unit, eye, method, seq, sent, nil
 }
 
 // seenAt is the bit of a code and place: one that is not set was not there yet, of one that is another may have set it, such as
@@ -354,14 +358,47 @@ func (d *draft) broken(yes bool) bool {
 	return yes
 }
 
-// lens adds sphere, cylinder and axis: 6, 6 and 3 characters.
+// field is a number in columns; without a width it goes to the end.
+type field struct {
+	code  code
+	width int
+}
+
+var lensFields = []field{{sphere, 6}, {cylinder, 6}, {axis, 3}}
+
+// lens adds sphere, cylinder and axis.
 func (d *draft) lens(p place, s string) {
-	if d.broken(len(s) < 15) {
-		return
+	if !d.broken(len(s) < 15) {
+		d.numbers(p, s, lensFields)
 	}
-	d.number(sphere, p, s[:6])
-	d.number(cylinder, p, s[6:12])
-	d.number(axis, p, s[12:15])
+}
+
+// numbers adds the numbers of fields that stand behind each other. What is missing at the end has no value.
+func (d *draft) numbers(p place, s string, list []field) {
+	e, eye, method := d.exam, eyes[p.eye], methods[p.method]
+	seen, _ := d.seenAt(0, p)
+	for _, f := range list {
+		text := s
+		if f.width > 0 {
+			text = s[:min(f.width, len(s))]
+		}
+		s = s[len(text):]
+		v, plain, ok := column(text)
+		n := len(e.Observations)
+		if !ok || *seen>>f.code&1 != 0 || n == cap(e.Observations) || n == maxObservations {
+			d.number(f.code, p, text)
+			continue
+		}
+		*seen |= 1 << f.code // it is what most of them are, and there is room: the short way
+		if plain {
+			text = ""
+		}
+		e.Observations = e.Observations[:n+1]
+		o := &e.Observations[n]
+		fill(o, f.code, eye, method, p.seq, text)
+		o.Value = exam.Number(v)
+		d.found = true
+	}
 }
 
 // base adds the amount of a prism whose base stands in a letter: I and U are +, O and D are -. Without a letter it keeps its

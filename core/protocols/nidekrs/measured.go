@@ -189,9 +189,7 @@ func (b *section) refraction(s string) bool {
 	case 'D':
 		if !b.broken(len(s) < 17) {
 			p.method = autorefDiff
-			b.number(sphereDiff, p, s[2:8])
-			b.number(cylinderDiff, p, s[8:14])
-			b.number(axisDiff, p, s[14:])
+			b.numbers(p, s[2:], []field{{sphereDiff, 6}, {cylinderDiff, 6}, {axisDiff, 0}})
 		}
 	case 'C', 'T':
 		if isZero(s[2:]) {
@@ -295,21 +293,14 @@ func (b *section) keratometry(s string) bool {
 		}
 		p.seq = max(b.radii[at], b.powers[at]-1)
 		b.radii[at] = p.seq + 1
-		b.number(k1Radius, p, s[2:7])
-		b.number(k2Radius, p, s[7:12])
-		b.number(k1Axis, p, s[12:15])
-		b.number(kAvgRadius, p, s[15:])
+		b.numbers(p, s[2:], []field{{k1Radius, 5}, {k2Radius, 5}, {k1Axis, 3}, {kAvgRadius, 0}})
 	case 'D':
 		if b.broken(len(s) < 26) {
 			return true
 		}
 		p.seq = max(b.powers[at], b.radii[at]-1)
 		b.powers[at] = p.seq + 1
-		b.number(k1, p, s[2:7])
-		b.number(k2, p, s[7:12])
-		b.number(kCylAxis, p, s[12:15])
-		b.number(kAvg, p, s[15:20])
-		b.number(kCyl, p, s[20:])
+		b.numbers(p, s[2:], []field{{k1, 5}, {k2, 5}, {kCylAxis, 3}, {kAvg, 5}, {kCyl, 0}})
 	case 'S':
 		b.number(cornealSize, p, s[2:])
 	case 'P':

@@ -193,9 +193,7 @@ func (s *lines) ofEye(kind, eye byte, f fields) bool {
 		if kind|0x20 == 'n' {
 			p.method = s.method(kind, true)
 		}
-		s.number(sphere, p, f.take(6))
-		s.number(cylinder, p, f.take(6))
-		s.number(axis, p, f.take(3))
+		s.numbers(p, string(f), lensFields)
 	case 'a', 'A':
 		s.number(addition, p, f.take(6))
 	case 'p', 'P':
@@ -274,13 +272,10 @@ func (s *lines) vergence(kind, eye byte, f fields, blur, brk, recovery code) boo
 func (s *lines) curvature(kind byte, p place, f fields) {
 	p.method = kerato.as(false, s.night)
 	if kind == 'D' {
-		s.number(k1, p, f.take(5))
-		s.number(k2, p, f.take(5))
+		s.numbers(p, string(f), []field{{k1, 5}, {k2, 5}})
 		return
 	}
-	s.number(k1Radius, p, f.take(5))
-	s.number(k2Radius, p, f.take(5))
-	s.number(k1Axis, p, f.take(3))
+	s.numbers(p, string(f), []field{{k1Radius, 5}, {k2Radius, 5}, {k1Axis, 3}})
 }
 
 // ofSession reads a word of two letters. Tests that the record has no code for keep the refractor's word and text.
