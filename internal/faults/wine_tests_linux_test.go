@@ -76,8 +76,10 @@ var onWindows = []suite{
 	{dir: "cmd/hostd", run: "^(TestDroppedInPluginIsADevice|TestHalfCopiedPluginIsWaitedFor|TestNewerPluginTakesOver|TestVanishedAndRemovedPlugin|TestPinnedPlugins)$"},
 	{dir: "core/internal/pluginstore"},
 	{dir: "core/internal/supervise", skip: "^TestEnvironment$", why: "wine gives each process variables of its own"},
-	{dir: "core/internal/spool", skip: "^(TestSweepBesideIntakeLosesNoAttachment|TestVerifyBesideHeavyAppending)$",
-		why: "the first wants more sweeps beside deletions than wine is fast enough for; the second looks at files while they are deleted, which nobody can open on Windows at that instant"},
+	{
+		dir: "core/internal/spool", skip: "^(TestSweepBesideIntakeLosesNoAttachment|TestVerifyBesideHeavyAppending)$",
+		why: "the first wants more sweeps beside deletions than wine is fast enough for; the second looks at files while they are deleted, which nobody can open on Windows at that instant",
+	},
 	{dir: "core/internal/durable"},
 	{dir: "core/host", skip: "^TestSuspend$", why: "it came to no end within three minutes there; it is of virtual time, and nothing in it is of Windows"},
 	{dir: "core/sdk/share"},
