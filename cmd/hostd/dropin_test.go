@@ -119,6 +119,38 @@ func TestDroppedInPluginIsADevice(t *testing.T) {
 	c.whole("archive", "ticking", 1)
 }
 
+// TestHalfCopiedPluginIsWaitedFor: a file that is copied slowly runs when it is whole. Half of it is not what runs, and on Windows, where who
+// copies lets nobody else open it, it is not even a fault.
+func TestHalfCopiedPluginIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	c := newClinic(t, dropped)
+	c.inbox()
+	c.ticking("made", "1.0.0", "")
+	whole := c.read("made/" + exe("ticking"))
+	c.start()
+	f, err := createToCopy(c.path("in/" + exe("ticking")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString(whole[:len(whole)/2]); err != nil {
+		t.Fatal(err)
+	}
+	c.awaitPlugin("ticking", halfCopied, "")
+	if _, err := f.WriteString(whole[len(whole)/2:]); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.until("it is a device when it is whole", func(s status) bool { return device(s, "ticking").Records > 0 && len(s.Alarms) == 0 })
+	if n := c.ups("device", "gen"); n != 1 {
+		t.Errorf("gen came up %d times", n)
+	}
+	c.stop()
+	c.whole("archive", "ticking", 1)
+}
+
 // TestNewerPluginTakesOver: a newer version runs from the border of a record on, one that does not start disturbs nothing, and one that
 // crashes again and again gives way to the one before.
 func TestNewerPluginTakesOver(t *testing.T) {

@@ -2,8 +2,11 @@ package faults
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -28,7 +31,7 @@ __declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE p, SIZE_T n) {
 }
 `
 
-// replacer says what Windows lets it do with the file of a running program: write over it, delete it, rename it.
+// replacer says what Windows lets it do with a file in whose place it puts another: write to it, delete it, rename the other one over it.
 const replacer = `package main
 
 import (
@@ -43,9 +46,8 @@ func main() {
 		err = f.Close()
 	}
 	fmt.Println("write", err == nil)
-	fmt.Println("rename over", os.Rename(os.Args[2], path) == nil)
 	fmt.Println("delete", os.Remove(path) == nil)
-	fmt.Println("rename", os.Rename(path, path+".old") == nil)
+	fmt.Println("rename over", os.Rename(os.Args[2], path) == nil)
 }
 `
 
@@ -58,8 +60,9 @@ type windows struct {
 }
 
 // TestWine runs the Windows build of the host and of plugins under wine: it starts and says so, delivers, stops; a killed host
-// takes its plugins along, by either of two belts alone; and a plugin's file is replaced while it runs, by a rename. It says
-// nothing about NTFS, services, or a virus scanner.
+// takes its plugins along, by either of two belts alone; a plugin's file is replaced and taken away while it runs; and the
+// tests of packages run there as a Windows program, those that drop plugins into the folder of a running host among them. It
+// says nothing about NTFS, services, or a virus scanner.
 func TestWine(t *testing.T) {
 	if !*wine {
 		t.Skip("only with -wine")
@@ -78,6 +81,9 @@ func TestWine(t *testing.T) {
 		t.Run("neither", func(t *testing.T) { w.survivors(t) })
 	})
 	t.Run("replace", func(t *testing.T) { w.replace(t) })
+	for _, p := range onWindows {
+		t.Run(p.dir, func(t *testing.T) { w.tests(t, p) })
+	}
 }
 
 // buildWindows makes wine's folder ready, and builds.
@@ -89,29 +95,28 @@ func buildWindows(t *testing.T) (w windows) {
 	for name, value := range map[string]string{
 		"GOOS": "windows", "GOARCH": "amd64", "WINEPREFIX": filepath.Join(dir, "prefix"), "WINEARCH": "win64", "WINEDEBUG": "-all",
 		"WINEDLLOVERRIDES": "mscoree,mshtml=", // it asks for nothing
+		"WINEPATH":         "Z:" + strings.ReplaceAll(filepath.Join(dir, "tool"), "/", `\`),
 	} {
 		t.Setenv(name, value)
 	}
+	mended := w.mend(t, dir)
 	broken := func(file, old, fresh string) map[string]string {
-		path, err := filepath.Abs(filepath.Join(root, file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := os.ReadFile(path)
-		if err != nil || !strings.Contains(string(text), old) {
-			t.Fatalf("%s: its line is not there (%v)", file, err)
-		}
-		return map[string]string{path: strings.ReplaceAll(string(text), old, fresh)}
+		path, text := changed(t, filepath.Join(root, file), old, fresh)
+		texts := maps.Clone(mended)
+		texts[path] = text
+		return texts
 	}
 	noJob := broken("core/internal/supervise/process_windows.go", "windows.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE", "0")
 	noInput := broken("core/sdk/serve/serve.go", "		cancel()\n		return err\n", "		return err\n")
-	tool := filepath.Join(dir, "replacer.go")
+	tool, goTool := filepath.Join(dir, "replacer.go"), filepath.Join(dir, "gotool.go")
 	for _, err := range []error{
 		buildWith(w.bin, "", nil, everything...),
 		buildWith(w.jobless, dir, noJob, "./cmd/hostd"),
 		buildWith(w.deaf, dir, noInput, everything[1:]...),
 		os.WriteFile(tool, []byte(replacer), 0o600),
+		os.WriteFile(goTool, []byte(goProgram), 0o600),
 		goBuild([]string{"build", "-o", w.tool + "/", tool}),
+		goBuild([]string{"build", "-o", w.tool + "/go.exe", goTool}),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -201,9 +206,7 @@ func (w *windows) orphans(t *testing.T, belt, host, plugins string) {
 	t.Run(belt, func(t *testing.T) {
 		c := w.clinic(t, host, plugins)
 		c.busy(newOracle())
-		if list := c.exes(""); len(list) != 1+len(units)+1 {
-			t.Fatalf("the host with its plugins is %d processes: %v", len(list), list)
-		}
+		c.complete()
 		killed := time.Now()
 		c.kill()
 		c.eventually("the end of the last plugin", orphanSlow, func() bool { return len(c.exes("")) == 0 })
@@ -215,10 +218,17 @@ func (w *windows) orphans(t *testing.T, belt, host, plugins string) {
 	})
 }
 
+// complete waits until the processes that asked the plugins which nobody uses what they are have ended.
+func (c *clinic) complete() {
+	c.t.Helper()
+	c.eventually("the host with a process of each plugin", *patience, func() bool { return len(c.exes("")) == 1+len(units)+1 })
+}
+
 // survivors shows that nothing but the two belts ends a plugin.
 func (w *windows) survivors(t *testing.T) {
 	c := w.clinic(t, w.jobless, w.deaf)
 	c.busy(newOracle())
+	c.complete()
 	c.kill()
 	for end := time.Now().Add(orphanGoal); time.Now().Before(end); time.Sleep(look) {
 		if list := c.exes(""); len(list) != len(units)+1 {
@@ -227,33 +237,64 @@ func (w *windows) survivors(t *testing.T) {
 	}
 }
 
-// replace puts another file in the place of a plugin's while it runs.
+// replace puts another file in the place of a plugin's while it runs, which the host takes, and then takes it away. What runs
+// is a copy, of which Windows lets nobody have its way.
 func (w *windows) replace(t *testing.T) {
-	plugins, other := filepath.Join(t.TempDir(), "bin"), filepath.Join(t.TempDir(), "bin")
-	for _, dir := range []string{plugins, other} {
-		if err := os.CopyFS(dir, os.DirFS(w.bin)); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chmod(dir, 0o700); err != nil {
-			t.Fatal(err)
-		}
+	plugins, other := filepath.Join(t.TempDir(), "bin"), filepath.Join(t.TempDir(), "generator.exe")
+	if err := errors.Join(os.CopyFS(plugins, os.DirFS(w.bin)), os.Chmod(plugins, 0o700)); err != nil {
+		t.Fatal(err)
 	}
 	c, o := w.clinic(t, w.bin, plugins), newOracle()
 	c.busy(o)
-	old, fresh := filepath.Join(plugins, "generator.exe"), filepath.Join(other, "generator.exe")
-	const want = "write false\nrename over false\ndelete false\nrename true\n"
-	if got := strings.ReplaceAll(run(t, "wine", filepath.Join(w.tool, "replacer.exe"), old, fresh), "\r", ""); got != want {
-		t.Fatalf("the file of a running program: %q, want %q", got, want)
-	}
-	if err := os.Rename(fresh, old); err != nil {
+	file := filepath.Join(plugins, "generator.exe")
+	text, err := os.ReadFile(file)
+	if err != nil {
 		t.Fatal(err)
 	}
-	c.until("the old one goes on", c.worksOn(units[1]))
-	c.mended(o, []*blow{c.strike(units[1], c.exes("generator")[0], syscall.SIGKILL)})
-	if err := os.Remove(old + ".old"); err != nil {
-		t.Error(err)
+	text = append(text, "another one"...) // behind what a program's head names, which is no part of it
+	tryOn := func(path string) string {
+		if err := os.WriteFile(other, text, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return strings.ReplaceAll(run(t, "wine", filepath.Join(w.tool, "replacer.exe"), path, other), "\r", "")
 	}
+	const free, held = "write true\ndelete true\nrename over true\n", "write false\ndelete false\nrename over false\n"
+	if got := tryOn(c.copyOf("generator.exe")[0]); got != held {
+		t.Errorf("the copy that runs: %q, want %q", got, held)
+	}
+	if got := tryOn(file); got != free {
+		t.Errorf("the file of the plugin folder: %q, want %q", got, free)
+	}
+	sum := fmt.Sprintf("%x", sha256.Sum256(text))
+	runs := func() bool {
+		list := c.exes(sum + `\generator`)
+		return len(list) == 1 && len(c.exes("generator")) == 1
+	}
+	c.eventually("the new one runs, and the old one no more", *patience, runs)
+	c.until("the new one works", c.worksOn(units[1]))
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	c.until("it works without its file", c.worksOn(units[1]))
+	if c.mended(o, []*blow{c.strike(units[1], c.exes("generator")[0], syscall.SIGKILL)}); !runs() {
+		t.Error("another one runs after a crash")
+	}
+	c.configure(c.quiet())
 	c.stopByAPI()
+	c.start()
+	c.until("everything is delivered", c.settled)
+	c.stopByAPI()
+	o.verdict(c)
+}
+
+// copyOf are the copies of a plugin's file that the host has made.
+func (c *clinic) copyOf(name string) []string {
+	c.t.Helper()
+	list, err := filepath.Glob(filepath.Join(c.data, "plugins", "*", name))
+	if err != nil || len(list) == 0 {
+		c.t.Fatalf("copies of %s: %v, %v", name, list, err)
+	}
+	return list
 }
 
 // worksOn is a condition: the unit has done more than now.

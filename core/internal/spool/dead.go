@@ -272,8 +272,9 @@ func (d *deadLog) keep(sink SinkID, l *DeadLetter, refs []Ref) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var buf []byte
-	var kept []*Ref
-	h := header{kind: kindDead, num: uint32(sink), b: uint64(time.Now().UnixNano())}
+	kept := map[deadKey]int64{} // with when each was received
+	died := time.Now().UnixNano()
+	h := header{kind: kindDead, num: uint32(sink)}
 	if l.Held {
 		h.flags = flagHeld
 	}
@@ -288,8 +289,12 @@ func (d *deadLog) keep(sink SinkID, l *DeadLetter, refs []Ref) error {
 		if d.buf = p; cap(p) > maxPooled {
 			d.buf = nil
 		}
-		h.seq, h.a = r.Seq, uint64(r.Received)
-		buf, kept = appendFrame(buf, h, p), append(kept, r)
+		k := deadKey{l.Sink, r.Seq, died}
+		for d.done[k] { // a slow clock: it is another letter all the same
+			k.died++
+		}
+		h.seq, h.a, h.b = r.Seq, uint64(r.Received), uint64(k.died)
+		buf, kept[k] = appendFrame(buf, h, p), r.Received
 	}
 	if len(kept) > 0 {
 		if err := d.append(buf); err != nil {
@@ -299,12 +304,12 @@ func (d *deadLog) keep(sink SinkID, l *DeadLetter, refs []Ref) error {
 	for i := range refs {
 		delete(d.again[l.Sink], refs[i].Seq)
 	}
-	for _, r := range kept {
+	for k, received := range kept {
 		f := &d.files[len(d.files)-1]
 		f.open++
-		widen(f.held, l.Sink, seqs{r.Seq, r.Seq})
+		widen(f.held, l.Sink, seqs{k.seq, k.seq})
 		if d.count[l.Sink]++; l.Held {
-			d.held[deadKey{l.Sink, r.Seq, int64(h.b)}] = r.Received
+			d.held[k] = received
 		}
 	}
 	return nil
@@ -343,6 +348,13 @@ func (d *deadLog) closeLetters(sink SinkID, list []*DeadLetter, how, why string)
 	}
 	d.prune()
 	return nil
+}
+
+// tidy deletes files that were read when their last letter was closed.
+func (d *deadLog) tidy() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.prune()
 }
 
 // prune deletes the oldest files while no letter in them is open. What they close is in them or in files before them.

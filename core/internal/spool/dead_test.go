@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 )
 
 func letters(t testing.TB, s *Spool, sink string) []string {
@@ -60,6 +61,90 @@ func TestDeadLettersSurviveRestart(t *testing.T) {
 	}
 	if err := s.Dead(t.Context(), 7, refs[0], "", 1); !errors.Is(err, ErrUnknownSink) {
 		t.Fatalf("err %v", err)
+	}
+}
+
+// A letter of a record whose letter was closed is another one, though no time has passed.
+func TestLetterAfterAClosedOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, t.TempDir(), Options{})
+		a := s.sink(t, "emr")
+		if err := s.put(batch("ark-1", 1, "one")); err != nil {
+			t.Fatal(err)
+		}
+		refs := drain(t, s.Spool, a)
+		for range 3 {
+			if err := s.Dead(t.Context(), a, refs[0], "no such column", 1); err != nil {
+				t.Fatal(err)
+			}
+			same(t, letters(t, s.Spool, "emr"), []string{`emr 1 ark-1 "no such column" 1 one`})
+			for l := range s.DeadLetters("emr") {
+				if err := s.Drop(l, ""); err != nil {
+					t.Fatal(err)
+				}
+			}
+			same(t, letters(t, s.Spool, "emr"), []string{})
+		}
+	})
+}
+
+// heedful is a disk that removes no file which is open, as that of Windows.
+type heedful struct {
+	osFiles
+	open map[string]int
+}
+
+type heeded struct {
+	file
+	closed func()
+}
+
+func (h heeded) Close() error {
+	h.closed()
+	return h.file.Close()
+}
+
+func (h *heedful) Open(path string, flag int) (file, error) {
+	f, err := h.osFiles.Open(path, flag)
+	h.open[path]++
+	return heeded{f, func() { h.open[path]-- }}, err
+}
+
+func (h *heedful) Remove(path string) error {
+	if h.open[path] > 0 {
+		return syscall.Errno(32) // ERROR_SHARING_VIOLATION
+	}
+	return h.osFiles.Remove(path)
+}
+
+// Letters are closed while they are read, and their bytes go all the same.
+func TestFileOfClosedLettersGoesOnWindows(t *testing.T) {
+	dir, opt := t.TempDir(), Options{disk: disk{&heedful{open: map[string]int{}}, osDirs{}}}
+	for n := range 2 {
+		s, err := Open(dir, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := s.RegisterSink("emr")
+		if err == nil {
+			err = s.Dead(t.Context(), id, Ref{Seq: uint64(n + 1), Payload: []byte("x")}, "", 1)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 1 {
+			for l := range s.DeadLetters("emr") {
+				if l.Seq == 1 {
+					err = s.Drop(l, "")
+				}
+			}
+		}
+		if err := errors.Join(err, s.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if list, err := filepath.Glob(filepath.Join(dir, deadDir, "*")); err != nil || len(list) != 1 {
+		t.Errorf("files %q, %v", list, err)
 	}
 }
 

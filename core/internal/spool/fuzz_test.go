@@ -2,6 +2,7 @@ package spool
 
 import (
 	"bytes"
+	"path/filepath"
 	"slices"
 	"testing"
 )
@@ -42,7 +43,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add(huge)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		d := newMemDisk()
-		d.names[fuzzPath] = &memFile{data: slices.Clone(data), synced: slices.Clone(data), cut: 1 << 62}
+		d.names[filepath.FromSlash(fuzzPath)] = &memFile{data: slices.Clone(data), synced: slices.Clone(data), cut: 1 << 62}
 		s, err := Open("data/spool", Options{disk: d.disk()})
 		if err != nil {
 			t.Fatal(err)

@@ -394,5 +394,5 @@ func (i *Inspection) letters(sink string, held bool) iter.Seq2[*DeadLetter, erro
 	if err := i.s.dead.open(i.s); err != nil {
 		return func(yield func(*DeadLetter, error) bool) { yield(nil, fmt.Errorf("read dead letters: %w", err)) }
 	}
-	return i.s.letters(sink, held)
+	return i.s.openLetters(sink, held)
 }

@@ -10,7 +10,15 @@ import (
 // of all sinks. A file that cannot be read gives an error, and the next one follows. Called by commands of an operator.
 func (s *Spool) DeadLetters(sink string) iter.Seq2[*DeadLetter, error] { return s.letters(sink, false) }
 
+// letters are those at which an operator looks, and then what went with them goes: Windows deletes no file that is being read.
 func (s *Spool) letters(sink string, held bool) iter.Seq2[*DeadLetter, error] {
+	return func(yield func(*DeadLetter, error) bool) {
+		s.openLetters(sink, held)(yield)
+		s.dead.tidy()
+	}
+}
+
+func (s *Spool) openLetters(sink string, held bool) iter.Seq2[*DeadLetter, error] {
 	return func(yield func(*DeadLetter, error) bool) {
 		for _, f := range s.dead.list() {
 			more := true

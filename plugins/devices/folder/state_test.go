@@ -55,6 +55,9 @@ func TestCatalogue(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.put(testEntry(21))
+	if err := c.file.Close(); err != nil { // as the system does with what was killed
+		t.Fatal(err)
+	}
 	again := openAt(t, dir)
 	if len(again.entries) != 10 || !again.baseline || !same(again, testEntry(20)) || !same(again, testEntry(9)) || !same(again, testEntry(4)) {
 		t.Errorf("%d entries", len(again.entries))
