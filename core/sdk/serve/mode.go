@@ -78,6 +78,7 @@ func runMode(m *sdk.Manifest, modes []Mode) {
 	i := slices.IndexFunc(modes, func(m Mode) bool { return m.word == word })
 	switch {
 	case i >= 0:
+		boundMemory() // a simulator that measures must not be what is slow
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		os.Exit(modes[i].code(ctx, stop, m.Name))
 	case word == simulate:

@@ -72,15 +72,19 @@ func start(m *sdk.Manifest, settings any) *logOutput {
 		os.Exit(1)
 	}
 	m.Settings = list
+	boundMemory()
+	out := newLogOutput(os.Stderr)
+	slog.SetDefault(out.logger)
+	return out
+}
+
+func boundMemory() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}
-	out := newLogOutput(os.Stderr)
-	slog.SetDefault(out.logger)
-	return out
 }
 
 func serve(m sdk.Manifest, register func(*plugin.GRPCBroker, *grpc.Server), closeAll func(context.Context) error) {
