@@ -37,10 +37,11 @@ func (l *Link) ask(now time.Time) {
 	l.write(ENQ)
 }
 
-// begins says whether a message begins of a sender that does not ask for the line: with a frame, or without any.
-func begins(t *Token) bool {
+// begins says whether a message begins of a sender that does not ask for the line: with a frame, or without any. An H behind
+// noise is noise, however the line cuts it.
+func (l *Link) begins(t *Token) bool {
 	if t.Kind == TokenLoose {
-		return bytes.HasPrefix(bytes.TrimLeft(t.Raw, blanks), []byte("H"))
+		return !l.noise.loud && bytes.HasPrefix(bytes.TrimLeft(t.Raw, blanks), []byte("H"))
 	}
 	return t.Kind == TokenFrame && t.Number == 1 && isHeader(t.Text)
 }
@@ -48,7 +49,7 @@ func begins(t *Token) bool {
 // answerToAsk is what comes for our ENQ.
 func (l *Link) answerToAsk(now time.Time, t *Token) {
 	switch {
-	case begins(t): // one that does not ask has begun
+	case l.begins(t): // one that does not ask has begun
 		l.tries = 0
 		l.wait(now, ComputerTime)
 		l.idleToken(now, t)
