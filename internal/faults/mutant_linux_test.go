@@ -60,7 +60,7 @@ var mutants = []mutation{
 		name: "full-disk-passed-over", file: "core/internal/spool/append.go", old: "		return nil, fmt.Errorf(\"append batch: %w\", ErrFull)",
 		fresh: "		if broken == \"full-disk-passed-over\" {\n			go done(nil)\n			return nil, nil\n		}\n		return nil, fmt.Errorf(\"append batch: %w\", ErrFull)",
 		proof: []string{"TestDiskFull", "-fills", "1"},
-		says:  "intake went on while the disk was full|the full disk is not in the status|the host's position of the witness is",
+		says:  "records were acknowledged while the disk was full|the full disk is not in the status|the host's position of the witness is",
 	},
 	{ // one write that fails, of many, counts as done
 		name: "one-write-passed-over", file: "core/internal/spool/commit.go", old: "if _, err := s.cur.WriteAt(buf, seg.end); err != nil {",
