@@ -29,11 +29,11 @@ func (i *instrument) message(n, size int, control string) []byte {
 	r := rand.New(&source)
 	at := time.Date(2025, 3, 24, 8, 0, 0, 0, time.UTC).Add(time.Duration(n) * time.Second).Format("20060102150405")
 	b := make([]byte, 0, max(size, 1024)+64)
-	b = join(b, "MSH|^~\\&|EYESIM|CLINIC01|HOSTD|CLINIC01|", at, "||ORU^R01^ORU_R01|", control, "|P|2.5.1|||")
-	if b = join(b, "|"); i.enhanced {
-		b = join(b[:len(b)-1], "AL|AL")
+	acks := "|"
+	if i.enhanced {
+		acks = "AL|AL"
 	}
-	b = join(b, "||UNICODE UTF-8\rPID|1||")
+	b = join(b, "MSH|^~\\&|EYESIM|CLINIC01|HOSTD|CLINIC01|", at, "||ORU^R01^ORU_R01|", control, "|P|2.5.1|||", acks, "||UNICODE UTF-8\rPID|1||")
 	if patient := r.IntN(1_000_000); i.numbered {
 		b = join(b, numberedID(n))
 	} else {

@@ -34,7 +34,7 @@ func (c *cable) plug(t *testing.T) {
 	t.Helper()
 	program, err := exec.LookPath("socat")
 	if err != nil {
-		t.Skip("there is no socat")
+		t.Skip("there is no socat: the same script runs on ptys of our own")
 	}
 	c.socat = exec.Command(program, "-d", "-d", "pty,raw,echo=0,link="+c.driver, "pty,raw,echo=0,link="+c.instrument)
 	said, err := c.socat.StderrPipe()
