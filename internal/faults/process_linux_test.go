@@ -2,6 +2,7 @@ package faults
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -126,6 +127,33 @@ func grouped(dump []byte) string {
 		fmt.Fprintf(&text, "%4d %s\n", times[by], by)
 	}
 	return text.String()
+}
+
+// introduced waits until the host knows every plugin of its folder. At its first start it asks those that nobody uses what they are,
+// beside its work: what it holds meanwhile it does not hold later.
+func (c *clinic) introduced() {
+	c.t.Helper()
+	entries, err := os.ReadDir(c.bin)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.eventually("every plugin is known", *patience, func() bool {
+		var store struct {
+			Plugins map[string]struct {
+				Current *struct{}
+				Seen    *struct{ Idle *struct{} }
+			}
+		}
+		text, err := os.ReadFile(filepath.Join(c.data, "plugins", "store.json"))
+		if err != nil || json.Unmarshal(text, &store) != nil {
+			return false // it is being replaced
+		}
+		return !slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+			p := store.Plugins[e.Name()]
+			return p.Current == nil && (p.Seen == nil || p.Seen.Idle == nil) && e.Type().IsRegular() &&
+				!strings.HasPrefix(e.Name(), "hostd") && !strings.Contains(e.Name(), ".")
+		})
+	})
 }
 
 // plugins are the processes that the host has as children, by name.

@@ -41,6 +41,7 @@ func TestRestarts(t *testing.T) {
 		c.start()
 		c.rest(last)
 		if n == 0 {
+			c.introduced()
 			first = c.atRest()
 		}
 		c.comesDownTo(first, fmt.Sprintf("start %d", n+1))
