@@ -44,6 +44,8 @@ type Plugins struct {
 type Workers struct {
 	Size  int `yaml:"size"`  // 1 to 256
 	Queue int `yaml:"queue"` // jobs that wait, 1 to 65536
+	// MiB a second that one device may bring for long while there are others, 0 to 10000; 0: as many as it can.
+	DeviceRateMB int `yaml:"device_rate_mb"`
 }
 
 // Intake is about what comes from devices.
@@ -217,7 +219,7 @@ func Default() *Config {
 	return &Config{
 		DataDir: "data",
 		Plugins: Plugins{Dir: "plugins", Trust: "folder", MemoryMB: 512},
-		Workers: Workers{Size: 8, Queue: 256},
+		Workers: Workers{Size: 8, Queue: 256, DeviceRateMB: 8},
 		Intake:  Intake{AnswerTimeout: 5 * time.Second},
 		Logging: Logging{
 			Level: "info", Format: "text",

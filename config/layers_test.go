@@ -32,7 +32,7 @@ func TestLaterLayersWin(t *testing.T) {
 		c.Database.Pool.Monitor.WarnAt, c.Logging.File.Compress, len(c.Sinks), c.Sinks[0].Name, c.Sinks[0].Batch,
 	}
 	want := []any{
-		config.Workers{Size: 3, Queue: 2},
+		config.Workers{Size: 3, Queue: 2, DeviceRateMB: 8},
 		config.Cache{Capacity: 7, TTL: 2 * time.Minute},
 		4, 3 * time.Second, "debug",
 		config.Percent(70), false, 1, "c", 1000,
@@ -134,7 +134,7 @@ func TestLimits(t *testing.T) {
 		"big.yaml":  "big.yaml: cannot be read: it is larger than 4096 KiB",
 		"deep.yaml": "blocks nest deeper than 32",
 		"many.yaml": "many.yaml:1: sinks: has 65 entries, the limit is 64",
-		"long.yaml": ": unknown key; known: queue, size",
+		"long.yaml": ": unknown key; known: device_rate_mb, queue, size",
 		"ref.yaml":  "ref.yaml:1: clinic: cannot read secret: it is larger than 64 KiB",
 	} {
 		if _, err := config.Load(config.Options{Files: []string{file}}); err == nil || !strings.Contains(err.Error(), want) {

@@ -110,6 +110,7 @@ func (v *checker) host() {
 	v.number("plugins.memory_mb", c.Plugins.MemoryMB, leastMemory, mostMemory)
 	v.number("workers.size", c.Workers.Size, 1, 256)
 	v.number("workers.queue", c.Workers.Queue, 1, 65536)
+	v.number("workers.device_rate_mb", c.Workers.DeviceRateMB, 0, 10_000)
 	v.span("intake.answer_timeout", c.Intake.AnswerTimeout, 100*time.Millisecond, 5*time.Minute)
 	v.number("cache.capacity", c.Cache.Capacity, 1, 1_000_000)
 	v.span("cache.ttl", c.Cache.TTL, time.Second, 24*time.Hour)

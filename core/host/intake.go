@@ -38,6 +38,7 @@ type routing struct {
 // deviceCount is what is counted of one device.
 type deviceCount struct {
 	received atomic.Uint64
+	held     atomic.Int64 // nanoseconds for which it was held to its rate
 	last     atomic.Int64 // Unix nanoseconds of the newest stored record; 0: none since the start
 	refused  atomic.Pointer[string]
 	rejected atomic.Pointer[string] // the newest input that could not be read; nil after a batch in which all was
@@ -72,6 +73,7 @@ func (i *intake) countOf(device string) *deviceCount {
 func (i *intake) moveCount(name, to string) {
 	was, is := i.countOf(name), i.countOf(to)
 	is.received.Add(was.received.Swap(0))
+	is.held.Add(was.held.Swap(0))
 	is.last.Store(max(is.last.Load(), was.last.Swap(0)))
 	is.rejected.Store(was.rejected.Swap(nil))
 	was.refused.Store(nil)

@@ -63,7 +63,7 @@ func deviceStatus(devices []*unit, st *spool.Stats) []admin.Device {
 		is, count := u.status(), u.count
 		d := admin.Device{
 			Name: u.name, Plugin: u.plugin, Version: is.Version, State: admin.State(is.State), Restarts: is.Restarts,
-			Received: count.received.Load(), Error: is.Error,
+			Received: count.received.Load(), HeldMillis: time.Duration(count.held.Load()).Milliseconds(), Error: is.Error,
 		}
 		if why := count.rejected.Load(); d.Error == "" && why != nil {
 			d.Error = *why

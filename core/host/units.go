@@ -43,6 +43,7 @@ func (h *Host) newDevice(cfg *config.Config, c *config.Device) (*unit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("schedule of device %s: %w", c.Name, err)
 	}
+	count := h.intake.countOf(c.Name)
 	d := &supervise.Device{
 		Open: wire.OpenDevice{
 			Name: c.Name, Settings: settings, StateDir: h.places.stateOf("devices", c.Name),
@@ -50,13 +51,23 @@ func (h *Host) newDevice(cfg *config.Config, c *config.Device) (*unit, error) {
 		},
 		Plan: planOf(times), Timeout: c.Schedule.Timeout, Answer: cfg.Intake.AnswerTimeout,
 		Intake: h.intake, Work: h.deviceWork, Overrun: h.workers.Overrun,
+		Pace: supervise.Pace{Rate: h.deviceRate, Held: func(d time.Duration) { count.held.Add(int64(d)) }},
 	}
 	u := h.newUnit("device", c.Name, c.Plugin, memory(cfg, c.MemoryMB), d.Session)
-	u.count = h.intake.countOf(c.Name)
+	u.count = count
 	if u.silence, err = newSilence(&c.Expect, time.Now()); err != nil {
 		return nil, fmt.Errorf("expect of device %s: %w", c.Name, err)
 	}
 	return u, nil
+}
+
+// deviceRate is how many bytes a second a device may bring for long, 0 for as many as it can: one that is alone holds up nobody.
+func (h *Host) deviceRate() int {
+	c := h.now().cfg
+	if len(c.Devices) < 2 {
+		return 0
+	}
+	return c.Workers.DeviceRateMB << 20
 }
 
 // defaultEvery is how often a polled device is read where neither its configuration nor its manifest says so.

@@ -138,7 +138,7 @@ func (c *clinic) runDevice(ctx context.Context, cfg *config.Device, in *instrume
 			Name: cfg.Name, StateDir: h.places.stateOf("devices", cfg.Name), StagingDir: h.places.stagingOf(cfg.Name),
 		},
 		Plan: planOf(schedule.Times{Every: cfg.Schedule.Every}), Timeout: cfg.Schedule.Timeout, Answer: h.now().cfg.Intake.AnswerTimeout,
-		Intake: &watchedIntake{intake: h.intake, refused: &c.refused, in: in}, Work: h.deviceWork, Overrun: h.workers.Overrun,
+		Intake: &watchedIntake{intake: h.intake, refused: &c.refused, in: in}, Work: h.deviceWork, Overrun: h.workers.Overrun, Pace: supervise.Pace{Rate: h.deviceRate, Held: func(time.Duration) {}},
 	}
 	m := sdk.Manifest{Name: "played", Version: "1.0.0", Role: sdk.RoleDevice, Window: 1, Polled: in.every > 0}
 	return c.again(ctx, in.name, func(ctx context.Context) error {

@@ -44,7 +44,7 @@ func clinic() admin.Status {
 	return admin.Status{
 		Clinic: "gangnam-eye", Version: "0.2.0", DataDir: "/var/lib/hostd", StartedAt: seen.Add(-time.Hour),
 		Devices: []admin.Device{
-			{Name: "ark-1", Plugin: "folder", Version: "1.0.0", State: admin.Up, Records: 12345, Received: 12346, LastRecordAt: &seen, Restarts: 2},
+			{Name: "ark-1", Plugin: "folder", Version: "1.0.0", State: admin.Up, Records: 12345, Received: 12346, HeldMillis: 2500, LastRecordAt: &seen, Restarts: 2},
 			{Name: "tono", Plugin: "folder", State: admin.Failing, Error: "open folder: <nowhere>"},
 		},
 		Sinks: []admin.Sink{{Name: "emr", Plugin: "sql", Version: "1.0.0", State: admin.BackingOff, Delivered: 100, Backlog: 7, Dead: 3, Held: 2, HeldSince: &seen, Error: "database is away"}},
@@ -230,6 +230,7 @@ func TestMetricsAreTheStatus(t *testing.T) {
 	for name, want := range map[string]string{
 		`hostd_records_received_total device="ark-1"`:               "12346",
 		`hostd_records_spooled_total device="ark-1"`:                "12345",
+		`hostd_device_held_seconds_total device="ark-1"`:            "2.5",
 		`hostd_records_delivered_total sink="emr"`:                  "100",
 		`hostd_dead_letters sink="emr"`:                             "3",
 		`hostd_held_exams sink="emr"`:                               "2",

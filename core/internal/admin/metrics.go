@@ -29,6 +29,7 @@ var (
 	mInfo      = gauge("info", "Always 1; the labels say which hostd this is.", "version", "clinic")
 	mReady     = gauge("ready", "1 once the spool is open and every device was tried.")
 	mStarted   = gauge("start_timestamp_seconds", "When this host started.")
+	mHeldBack  = counter("device_held_seconds_total", "Seconds for which the device was held to its rate (workers.device_rate_mb) since the host started.", "device")
 	mReceived  = counter("records_received_total", "Records that came from the device since the host started, stored or refused.", "device")
 	mSpooled   = counter("records_spooled_total", "Records of the device on the host's disk, ever.", "device")
 	mDelivered = counter("records_delivered_total", "Records that the sink has stored, ever.", "sink")
@@ -129,6 +130,7 @@ func (o output) put(m metric, value float64, labels ...string) {
 func (o output) devices(list []Device) {
 	for _, d := range list {
 		o.put(mReceived, float64(d.Received), d.Name)
+		o.put(mHeldBack, float64(d.HeldMillis)/1000, d.Name)
 		o.put(mSpooled, float64(d.Records), d.Name)
 		o.put(mDevState, 1, d.Name, string(d.State))
 		o.put(mRestarts, float64(d.Restarts), d.Plugin, d.Name)

@@ -68,6 +68,7 @@ type Device struct {
 	State        State      `json:"state"`
 	Records      uint64     `json:"records"`  // on the host's disk
 	Received     uint64     `json:"received"` // from the plugin, stored or refused
+	HeldMillis   int64      `json:"held_ms"`  // since the host started: to workers.device_rate_mb
 	LastRecordAt *time.Time `json:"last_record_at"`
 	Restarts     uint64     `json:"restarts"` // of the plugin's process
 	Error        string     `json:"error"`    // why it is not up, or the last refusal; empty when all is well

@@ -28,7 +28,6 @@ type Batch struct {
 const (
 	maxPosition = 4 << 10
 	frameRoom   = headerSize + sealedExtra // what a frame takes beside its payload, at most
-	deviceShare = 256 << 10                // bytes of one device in a group while there are others, unless its first batch has more
 )
 
 // Term is the number of the time without a failed group, 1 and up. A device that sends on before it has its answers
@@ -64,11 +63,8 @@ type group struct {
 	sealed int      // bytes of buf that are sealed
 	next   uint64   // seq after its last record
 	dones  []func(error)
-	held   map[string]int // bytes by device
-	full   chan struct{}  // closed when the group is taken; made by the first Append that waits for it
+	full   chan struct{} // closed when the group is taken; made by the first Append that waits for it
 }
-
-func newGroup(roomy bool) *group { return &group{roomy: roomy, held: map[string]int{}} }
 
 func (g *group) reset(limit int) {
 	if cap(g.buf) > 2*limit+maxPosition {
@@ -77,7 +73,6 @@ func (g *group) reset(limit int) {
 	g.buf = g.buf[:0]
 	clear(g.plain)
 	clear(g.dones)
-	clear(g.held)
 	g.plain, g.dones, g.full, g.by, g.sealed = g.plain[:0], g.dones[:0], nil, nil, 0
 }
 
@@ -131,8 +126,8 @@ func (g *group) addName(k kind, n int, name string) {
 
 // Append hands a batch over and returns; done is called with nil after its fsync, or with the reason why nothing of it
 // counts as stored (ErrFull, ErrDisk, ErrTerm, ErrClosed). done runs in the goroutine of Run, exactly once, and must be quick
-// and must not call Append. While the gathering group is full (Options.GroupSize), or the device has its share of it, Append
-// waits, at most about one fsync, until there is room or ctx ends. With an error nothing was taken and done is not called.
+// and must not call Append. While the gathering group is full (Options.GroupSize) Append waits, at most about one
+// fsync, until there is room or ctx ends. With an error nothing was taken and done is not called.
 func (s *Spool) Append(ctx context.Context, b Batch, done func(error)) error {
 	size, err := b.size()
 	if err != nil {
@@ -167,7 +162,7 @@ func (s *Spool) offer(b *Batch, size int, now int64, done func(error)) (full cha
 	case len(b.Records) > 0 && s.opt.Cap > 0 && s.bytes+s.dead.size.Load()+int64(len(g.buf)+size) > s.opt.Cap:
 		return nil, fmt.Errorf("append batch: %w of %d bytes", ErrCap, s.opt.Cap)
 	}
-	if s.mustWait(g, b.Device, size) {
+	if len(g.buf) > 0 && len(g.buf)+size > s.opt.GroupSize {
 		if g.full == nil {
 			g.full = make(chan struct{})
 		}
@@ -196,17 +191,9 @@ func (s *Spool) offer(b *Batch, size int, now int64, done func(error)) (full cha
 	if b.HasPosition {
 		g.add(header{kind: kindPosition, num: n, a: positionKnown}, b.Position)
 	}
-	g.held[b.Device] += size
 	g.sealBy(s.sealer) // here, while the group before is being synced
 	s.joined(g, done)
 	return nil, nil
-}
-
-// mustWait says whether so many bytes more of the device are for the next group. A device that floods would make each group as
-// large as it may be, and everybody else wait for it.
-func (s *Spool) mustWait(g *group, device string, size int) bool {
-	held := g.held[device]
-	return len(g.buf) > 0 && len(g.buf)+size > s.opt.GroupSize || held > 0 && held+size > deviceShare && len(s.devices) > 1
 }
 
 // joined notes who waits for the group, and wakes Run.
@@ -269,7 +256,7 @@ func (s *Spool) take(next *group) *group {
 	g := s.gather
 	s.gather = next
 	if g == nil {
-		return newGroup(s.opt.Seal)
+		return &group{roomy: s.opt.Seal}
 	}
 	g.next = s.next
 	if g.full != nil {

@@ -68,7 +68,6 @@ func (s *Spool) endTerm() []func(error) {
 	g := s.gather
 	behind := g.dones
 	g.buf, g.plain, g.dones, g.by, g.sealed = g.buf[:0], nil, nil, nil, 0
-	clear(g.held)
 	if g.full != nil {
 		close(g.full)
 		g.full = nil

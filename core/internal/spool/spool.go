@@ -134,7 +134,7 @@ func Open(dir string, opt Options) (*Spool, error) {
 	s := &Spool{
 		dir: dir, opt: opt, disk: opt.disk, log: opt.Log,
 		wake: make(chan struct{}, 1), marks: make(chan struct{}, 1), filled: make(chan struct{}, 1), opened: time.Now(),
-		term: 1, gather: newGroup(opt.Seal), spare: newGroup(opt.Seal), byName: map[string]uint32{},
+		term: 1, gather: &group{roomy: opt.Seal}, spare: &group{roomy: opt.Seal}, byName: map[string]uint32{},
 	}
 	for _, d := range []string{dir, filepath.Join(dir, deadDir), filepath.Join(dir, quarantineDir), opt.Blobs} {
 		if err := s.disk.dirs.Make(d); err != nil {

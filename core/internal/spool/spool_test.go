@@ -366,43 +366,6 @@ func TestAppendWaitsForRoomAndHearsTheEnd(t *testing.T) {
 	}
 }
 
-// TestAFloodLeavesRoom holds that a device with others beside it has a share of a group, and that one alone has all of it.
-func TestAFloodLeavesRoom(t *testing.T) {
-	s, err := Open(t.TempDir(), Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	noted := func(error) {}
-	waits := func(device string, size int) bool {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-		defer cancel()
-		err := s.Append(ctx, Batch{Device: device, Records: []Entry{{Payload: make([]byte, size)}}}, noted)
-		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			t.Fatal(err)
-		}
-		return err != nil
-	}
-	if waits("flood", deviceShare) || waits("flood", deviceShare/2) {
-		t.Error("a device waits, and is alone")
-	}
-	if waits("quiet", 1000) {
-		t.Error("a device waits because another one floods")
-	}
-	if !waits("flood", 1000) {
-		t.Error("a device goes on beyond its share, beside another one")
-	}
-	if waits("large", 2*deviceShare) || !waits("large", 1) || waits("quiet", 1000) {
-		t.Error("a first batch waits, or what follows a large one does not, or who sends little waits")
-	}
-	if err := s.commit(false); err != nil {
-		t.Fatal(err)
-	}
-	if waits("flood", deviceShare) {
-		t.Error("a device waits, and has nothing in the group")
-	}
-}
-
 func TestRefusals(t *testing.T) {
 	s := start(t, t.TempDir(), Options{})
 	for name, c := range map[string]struct {

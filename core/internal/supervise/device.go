@@ -75,6 +75,7 @@ type Device struct {
 	Intake  Intake
 	Work    Work
 	Overrun func() // counts a poll that was due while the last one still ran
+	Pace    Pace
 }
 
 var errRefusedBefore = errors.New("an earlier batch was refused")
@@ -92,6 +93,7 @@ type deviceRun struct {
 	wake   chan struct{}
 	events chan *wire.Incoming // polled: what arrives while a poll runs; a nil is its end
 	broken chan error          // capacity 1: why the stream cannot go on
+	pace   pacer               // of the goroutine that receives
 	spare  sync.Pool
 
 	mu      sync.Mutex
@@ -215,6 +217,7 @@ func (d *Device) stream(ctx context.Context, proc *Process) error {
 		single: proc.Manifest.Window <= 1,
 		wake:   make(chan struct{}, 1), events: make(chan *wire.Incoming), kick: make(chan struct{}, 1),
 		broken: make(chan error, 1),
+		pace:   pacer{Pace: d.Pace},
 		spare:  sync.Pool{New: func() any { return &wire.Incoming{} }},
 	}
 	g.Go("answers to "+r.name, r.send)
@@ -288,7 +291,11 @@ func (r *deviceRun) receive(ctx context.Context) error {
 			}
 			return err
 		}
+		size := in.Size()
 		if err := r.dispatch(ctx, in); err != nil {
+			return err
+		}
+		if err := r.pace.after(ctx, size); err != nil {
 			return err
 		}
 	}

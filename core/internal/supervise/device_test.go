@@ -45,7 +45,7 @@ func newRig(t *testing.T, name, settings string) *rig {
 			StateDir: filepath.Join(dir, "state"), StagingDir: filepath.Join(dir, "staging"),
 		},
 		Plan: every(20 * time.Millisecond), Timeout: 30 * time.Second, Answer: 30 * time.Second,
-		Intake: r, Overrun: func() { r.over.Add(1) },
+		Intake: r, Overrun: func() { r.over.Add(1) }, Pace: Pace{Rate: func() int { return 0 }},
 		Work: func(ctx context.Context, device string, poll bool, run func(context.Context)) error {
 			class := schedule.Arrival
 			if poll {
@@ -296,6 +296,26 @@ func TestNothingBehindARefusedBatchIsTaken(t *testing.T) {
 	}
 	if !strings.Contains(r.heard(), "open at 4\n") {
 		t.Errorf("heard %s", r.heard())
+	}
+}
+
+// What a device brings above its burst waits in its stream, and comes.
+func TestAFloodIsHeld(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"polled", "window8"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const batches, size = 200, 250
+			r := newRig(t, name, fmt.Sprintf(`{"batches":%d,"size":%d}`, batches, size))
+			var held atomic.Int64
+			r.Pace = Pace{Rate: func() int { return 4 << 20 }, Held: func(d time.Duration) { held.Add(int64(d)) }}
+			r.run(t)
+			until(t, "all", func() bool { return strings.Contains(r.heard(), fmt.Sprintf("ack %d\n", batches)) })
+			r.checkStored(t, size)
+			if held.Load() == 0 {
+				t.Errorf("%d batches of %d records were not held", batches, size)
+			}
+		})
 	}
 }
 
