@@ -206,6 +206,7 @@ func (c *checker) rule(i int, r *Rule) {
 		at(".match is no regular expression: "+err.Error(), "match")
 		return
 	}
+	c.p.slots = max(c.p.slots, r.match.slots())
 	r.prefix, _ = bare.LiteralPrefix()
 	r.eyeAt, r.seqAt = bare.SubexpIndex("eye"), bare.SubexpIndex("seq")
 	for g := 1; g <= bare.NumSubexp(); g++ {

@@ -23,10 +23,11 @@ const (
 // Decode reads all that came over a line, from its beginning to its end.
 func (p *Profile) Decode(data []byte) exam.Result {
 	var got exam.Result
-	f, found := p.NewFramer(), 0
+	f, at, found := p.NewFramer(), make([]int, p.slots), 0
 	pieces := func(next func() (Piece, bool)) bool {
 		for piece, ok := next(); ok; piece, ok = next() {
-			e, reject := p.Exam(&piece)
+			r := Reader{draft: draft{p: p, at: at}} // a new one, since the exam is its own
+			e, reject := r.Exam(&piece)
 			if reject != nil {
 				got.Rejects = append(got.Rejects, *reject)
 			} else {
@@ -66,7 +67,7 @@ type Reader struct {
 }
 
 // NewReader begins; one that is kept does not allocate anew for each exam.
-func (p *Profile) NewReader() *Reader { return &Reader{draft: draft{p: p}} }
+func (p *Profile) NewReader() *Reader { return &Reader{draft: draft{p: p, at: make([]int, p.slots)}} }
 
 // Exam is Profile.Exam; the exam is the Reader's own until it is asked again.
 func (r *Reader) Exam(piece *Piece) (*exam.Exam, *exam.Reject) {
@@ -216,8 +217,8 @@ func (d *draft) read(text string) fault {
 
 // part reads what stands between two separators.
 func (d *draft) part(text string) fault {
-	for !isBlank(text) {
-		rule, at := d.find(text)
+	for unblank(text) != "" {
+		rule := d.find(text)
 		if rule == nil {
 			d.unknown = true
 			text = d.skip(text)
@@ -226,7 +227,7 @@ func (d *draft) part(text string) fault {
 		if d.fields += 1 + len(rule.Fields); d.fields > maxFields {
 			return fault{exam.RejectTooLarge, "more fields than an exam can have"}
 		}
-		used, f := d.apply(rule, text, at)
+		used, f := d.apply(rule, text, d.at)
 		if f.reason != "" {
 			return f
 		}
@@ -235,14 +236,12 @@ func (d *draft) part(text string) fault {
 	return fault{}
 }
 
-// isBlank says that s has nothing but blanks.
-func isBlank(s string) bool {
-	for i := range len(s) {
-		if s[i] != ' ' {
-			return false
-		}
+// unblank is s without the blanks before it.
+func unblank(s string) string {
+	for s != "" && s[0] == ' ' {
+		s = s[1:]
 	}
-	return true
+	return s
 }
 
 // skip passes over what no rule knows: the part, or where nothing parts the text, up to the next blank.
@@ -250,27 +249,11 @@ func (d *draft) skip(text string) string {
 	if d.p.Split != "" {
 		return ""
 	}
-	text = strings.TrimLeft(text, " ")
+	text = unblank(text)
 	if at := strings.IndexByte(text, ' '); at >= 0 {
 		return text[at:]
 	}
 	return ""
-}
-
-// find is the first rule that fits at the beginning of text, and where its groups are.
-func (d *draft) find(text string) (*Rule, []int) {
-	bare := strings.TrimLeft(text, " ")
-	for i := range d.p.Rules {
-		r := &d.p.Rules[i]
-		if !strings.HasPrefix(bare, r.prefix) || !r.in(d.section) {
-			continue
-		}
-		if at := r.match.find(text, d.at); at != nil && (at[1] > 0 || r.columns > 0) {
-			d.at = at
-			return r, at
-		}
-	}
-	return nil, nil
 }
 
 func (r *Rule) in(section string) bool { return len(r.In) == 0 || slices.Contains(r.In, section) }
@@ -319,7 +302,7 @@ func (d *draft) hold(r *Rule, eye string) {
 
 // cut reads columns. Text of another length was damaged on its way, and a value would be read out of the wrong place.
 func (d *draft) cut(r *Rule, text, eye string, seq int) fault {
-	if isBlank(text) {
+	if unblank(text) == "" {
 		return fault{} // the instrument measured nothing here
 	}
 	for i := range r.Fields {
@@ -330,7 +313,7 @@ func (d *draft) cut(r *Rule, text, eye string, seq int) fault {
 		d.put(r, &r.Fields[i], text[:n], eye, seq)
 		text = text[n:]
 	}
-	if !isBlank(text) {
+	if unblank(text) != "" {
 		return fault{exam.RejectBadLength, "the columns are longer than they should be"}
 	}
 	return fault{}

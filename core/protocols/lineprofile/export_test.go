@@ -6,7 +6,12 @@ func Matcher(expression string, blanks bool) (match func(text string) (own, as [
 	if err != nil {
 		return nil, false, err
 	}
-	return func(text string) (own, as []int) { return m.find(text, nil), m.re.FindStringSubmatchIndex(text) }, m.steps != nil, nil
+	return func(text string) (own, as []int) {
+		if own = make([]int, m.slots()); !m.find(text, len(text)-len(unblank(text)), own) {
+			own = nil
+		}
+		return own, m.re.FindStringSubmatchIndex(text)
+	}, m.steps != nil, nil
 }
 
 // Sound says whether the checksum of a piece is right, if the profile has one.

@@ -39,6 +39,8 @@ type Profile struct {
 	Sample     []string      `yaml:"sample"`      // a frame for the simulated instrument, in pieces, see Play
 
 	start, end, ack, nak []byte
+	begin                []begins  // of the rules
+	slots                int       // of the rule with the most groups
 	splits               [256]bool // the characters of Split
 	bytes                int       // of a letter that is not ASCII: 1, 2, or 0 for those of UTF-8
 	textual              bool      // a start mark or no columns: blanks before a frame say nothing
