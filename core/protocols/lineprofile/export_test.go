@@ -19,3 +19,6 @@ func (p *Profile) Sound(piece *Piece) bool {
 	_, ok := p.body(piece.Data)
 	return ok
 }
+
+// Decimal is what reads a number.
+func Decimal(text string, shift int) (n float64, plain, ok bool) { return decimal(text, shift) }
