@@ -2,6 +2,7 @@ package lineprofile
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -43,6 +44,7 @@ func (c *checker) check() {
 	}
 	if p.EyeOrder != "" {
 		c.oneOf("eye_order", p.EyeOrder, "left", "right")
+		p.eyes = inOrder(p.EyeOrder)
 	}
 	for _, b := range c.bytes("split", p.Split) {
 		if p.splits[b] = true; b >= utf8.RuneSelf {
@@ -53,6 +55,7 @@ func (c *checker) check() {
 		c.add(fmt.Sprintf("rules: write 1 to %d of them, each with match and fields", maxRules), "rules")
 	}
 	p.textual = len(p.start) > 0
+	p.codes = []string{exam.CodeError, exam.CodeVAExt} // in the place of others
 	for i := range p.Rules {
 		c.rule(i, &p.Rules[i])
 	}
@@ -167,6 +170,7 @@ func (c *checker) checksum() {
 
 func (c *checker) moment() {
 	form, needed := c.p.Date, false
+	c.p.form = formOf(form)
 	for _, r := range c.p.Rules {
 		for _, f := range r.Fields {
 			needed = needed || f.Code == codeMoment || f.Code == "patient.birth"
@@ -187,6 +191,7 @@ func (c *checker) rule(i int, r *Rule) {
 	widths := 0
 	for j := range r.Fields {
 		c.field(i, j, &r.Fields[j])
+		r.Fields[j].method = cmp.Or(r.Fields[j].Method, r.Method)
 		if w := r.Fields[j].Width; w > 0 {
 			r.columns += w
 			widths++
@@ -206,6 +211,7 @@ func (c *checker) rule(i int, r *Rule) {
 		at(".match is no regular expression: "+err.Error(), "match")
 		return
 	}
+	c.p.slots = max(c.p.slots, r.match.slots())
 	r.prefix, _ = bare.LiteralPrefix()
 	r.eyeAt, r.seqAt = bare.SubexpIndex("eye"), bare.SubexpIndex("seq")
 	for g := 1; g <= bare.NumSubexp(); g++ {
@@ -231,7 +237,11 @@ func (c *checker) field(i, j int, f *Field) {
 	if f.unit = unit; f.Unit != nil {
 		f.unit = *f.Unit
 	}
-	f.bit = bitOf(f.Code)
+	if !slices.Contains(c.p.codes, f.Code) {
+		c.p.codes = append(c.p.codes, f.Code)
+	}
+	f.bit = c.p.bitOf(f.Code)
+	f.order = slices.Index(orders[:], f.Eye) + 1
 	f.head, f.identifier = slices.Contains(heads, f.Code), exam.IsIdentifier(f.Code)
 	known = known || f.head
 	switch {
@@ -244,7 +254,7 @@ func (c *checker) field(i, j int, f *Field) {
 	}
 	switch f.Eye {
 	case "", exam.Right, exam.Left, exam.Both:
-	case "first", "second":
+	case orders[0], orders[1]:
 		if c.p.EyeOrder == "" {
 			at("write eye_order: left or right at the top, which says which eye is first", "eye")
 		}
@@ -264,6 +274,14 @@ func (c *checker) field(i, j int, f *Field) {
 	if f.Warn != "" && strings.Trim(f.Warn, "abcdefghijklmnopqrstuvwxyz_") != "" {
 		at("write a word of letters and _, such as prism_sign_undocumented", "warn")
 	}
+}
+
+// inOrder are the eyes in their order.
+func inOrder(eyeOrder string) [2]string {
+	if eyeOrder == "left" {
+		return [2]string{exam.Left, exam.Right}
+	}
+	return [2]string{exam.Right, exam.Left}
 }
 
 // near names the code that is spelt most alike.
@@ -338,7 +356,7 @@ func (p *Profile) With(ack, nak, encoding, eyeOrder string) (*Profile, error) {
 	case eyeOrder != "left" && eyeOrder != "right":
 		faults = append(faults, "eye_order: write left or right")
 	default:
-		q.EyeOrder, q.confirmed = eyeOrder, true
+		q.EyeOrder, q.eyes, q.confirmed = eyeOrder, inOrder(eyeOrder), true
 	}
 	if len(faults) > 0 {
 		return nil, fmt.Errorf("%s", strings.Join(faults, "\n"))

@@ -2,6 +2,7 @@ package lineprofile
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"math/bits"
 	"slices"
@@ -23,10 +24,11 @@ const (
 // Decode reads all that came over a line, from its beginning to its end.
 func (p *Profile) Decode(data []byte) exam.Result {
 	var got exam.Result
-	f, found := p.NewFramer(), 0
+	f, at, found := p.NewFramer(), make([]int, p.slots), 0
 	pieces := func(next func() (Piece, bool)) bool {
 		for piece, ok := next(); ok; piece, ok = next() {
-			e, reject := p.Exam(&piece)
+			r := Reader{draft: draft{p: p, at: at}} // a new one, since the exam is its own
+			e, reject := r.Exam(&piece)
 			if reject != nil {
 				got.Rejects = append(got.Rejects, *reject)
 			} else {
@@ -66,7 +68,9 @@ type Reader struct {
 }
 
 // NewReader begins; one that is kept does not allocate anew for each exam.
-func (p *Profile) NewReader() *Reader { return &Reader{draft: draft{p: p}} }
+func (p *Profile) NewReader() *Reader {
+	return &Reader{draft: draft{p: p, at: make([]int, p.slots), warnings: make([]string, 0, 4)}}
+}
 
 // Exam is Profile.Exam; the exam is the Reader's own until it is asked again.
 func (r *Reader) Exam(piece *Piece) (*exam.Exam, *exam.Reject) {
@@ -74,8 +78,9 @@ func (r *Reader) Exam(piece *Piece) (*exam.Exam, *exam.Reject) {
 	reject := func(reason, detail string) (*exam.Exam, *exam.Reject) {
 		return nil, &exam.Reject{Reason: reason, Offset: piece.Offset, Length: int64(len(piece.Data)), Detail: detail}
 	}
+	high := highs(piece.Data)
 	switch {
-	case parity(piece.Data):
+	case parity(piece.Data, high):
 		return reject(exam.RejectParity, "bit 7 is set as a parity bit: check parity and data bits of the port")
 	case piece.Reason != "":
 		return reject(piece.Reason, details[piece.Reason])
@@ -84,8 +89,11 @@ func (r *Reader) Exam(piece *Piece) (*exam.Exam, *exam.Reject) {
 	if !ok {
 		return reject(exam.RejectChecksum, "the checksum is wrong")
 	}
-	text, err := textenc.String(p.Encoding, body)
-	if err != nil {
+	var err error
+	text := ""
+	if high == 0 {
+		text = string(body) // ASCII, which every encoding has
+	} else if text, err = textenc.String(p.Encoding, body); err != nil {
 		return reject(exam.RejectNoise, "bytes fit no character of "+p.Encoding+": check encoding, speed and parity")
 	}
 	list := r.exam.Observations[:0]
@@ -93,7 +101,7 @@ func (r *Reader) Exam(piece *Piece) (*exam.Exam, *exam.Reject) {
 		list = make([]exam.Observation, 0, min(len(text)/6, 64))
 	}
 	r.exam = exam.Exam{Device: exam.Device{Make: p.Make, Model: p.Model}, Observations: list}
-	r.draft = draft{p: p, e: &r.exam, eye: exam.Both, at: r.draft.at}
+	r.draft = draft{p: p, e: &r.exam, eye: exam.Both, at: r.draft.at, warnings: r.draft.warnings, ascii: high == 0}
 	if f := r.draft.read(text); f.reason != "" {
 		return reject(f.reason, f.detail)
 	}
@@ -106,12 +114,20 @@ var details = map[string]string{
 	exam.RejectTooLarge:  "no frame is longer than 64 KiB",
 }
 
-// parity says whether bit 7 of the bytes is a parity bit: the instrument sends seven bits, and the port reads eight.
-func parity(b []byte) bool {
-	high := 0
-	for _, c := range b {
-		high += int(c >> 7)
+// highs is how many bytes have bit 7.
+func highs(b []byte) (n int) {
+	for ; len(b) >= 8; b = b[8:] {
+		n += bits.OnesCount64(binary.LittleEndian.Uint64(b) & 0x8080808080808080)
 	}
+	for _, c := range b {
+		n += int(c >> 7)
+	}
+	return n
+}
+
+// parity says whether bit 7, which so many of the bytes have, is a parity bit: the instrument sends seven bits, and the port
+// reads eight.
+func parity(b []byte, high int) bool {
 	if len(b) < 16 || 4*high < len(b) {
 		return false
 	}
@@ -185,18 +201,21 @@ type fault struct{ reason, detail string }
 
 // draft is an exam in the making.
 type draft struct {
-	p       *Profile
-	e       *exam.Exam
-	at      []int // of the groups of the rule that was found last
-	section string
-	eye     string // that holds where no rule says another
-	method  string
-	sign    string // letter of the next value
-	moment  string // all of taken_at
-	unknown bool
-	found   bool // a value that is no number of an exam or the like
-	fields  int
-	seen    [64]uint64 // by place, see word; the bits of the codes that were there
+	p        *Profile
+	e        *exam.Exam
+	at       []int    // of the groups of the rule that was found last
+	warnings []string // room for those of the exam
+	section  string
+	eye      string // that holds where no rule says another
+	method   string
+	sign     string // letter of the next value
+	moment   string // all of taken_at
+	ascii    bool   // all of the text
+	unknown  bool
+	ordered  bool // it was warned that eyes are told by their order
+	found    bool // a value that is no number of an exam or the like
+	fields   int
+	seen     [64]uint64 // by place, see word; the bits of the codes that were there
 }
 
 // read goes through the text of a frame.
@@ -216,8 +235,8 @@ func (d *draft) read(text string) fault {
 
 // part reads what stands between two separators.
 func (d *draft) part(text string) fault {
-	for !isBlank(text) {
-		rule, at := d.find(text)
+	for unblank(text) != "" {
+		rule := d.find(text)
 		if rule == nil {
 			d.unknown = true
 			text = d.skip(text)
@@ -226,7 +245,7 @@ func (d *draft) part(text string) fault {
 		if d.fields += 1 + len(rule.Fields); d.fields > maxFields {
 			return fault{exam.RejectTooLarge, "more fields than an exam can have"}
 		}
-		used, f := d.apply(rule, text, at)
+		used, f := d.apply(rule, text, d.at)
 		if f.reason != "" {
 			return f
 		}
@@ -235,14 +254,12 @@ func (d *draft) part(text string) fault {
 	return fault{}
 }
 
-// isBlank says that s has nothing but blanks.
-func isBlank(s string) bool {
-	for i := range len(s) {
-		if s[i] != ' ' {
-			return false
-		}
+// unblank is s without the blanks before it.
+func unblank(s string) string {
+	for s != "" && s[0] == ' ' {
+		s = s[1:]
 	}
-	return true
+	return s
 }
 
 // skip passes over what no rule knows: the part, or where nothing parts the text, up to the next blank.
@@ -250,27 +267,11 @@ func (d *draft) skip(text string) string {
 	if d.p.Split != "" {
 		return ""
 	}
-	text = strings.TrimLeft(text, " ")
+	text = unblank(text)
 	if at := strings.IndexByte(text, ' '); at >= 0 {
 		return text[at:]
 	}
 	return ""
-}
-
-// find is the first rule that fits at the beginning of text, and where its groups are.
-func (d *draft) find(text string) (*Rule, []int) {
-	bare := strings.TrimLeft(text, " ")
-	for i := range d.p.Rules {
-		r := &d.p.Rules[i]
-		if !strings.HasPrefix(bare, r.prefix) || !r.in(d.section) {
-			continue
-		}
-		if at := r.match.find(text, d.at); at != nil && (at[1] > 0 || r.columns > 0) {
-			d.at = at
-			return r, at
-		}
-	}
-	return nil, nil
 }
 
 func (r *Rule) in(section string) bool { return len(r.In) == 0 || slices.Contains(r.In, section) }
@@ -298,7 +299,7 @@ func (d *draft) apply(r *Rule, text string, at []int) (used int, f fault) {
 	}
 	for i := range r.Fields {
 		if g := r.groups[i]; at[2*g] >= 0 {
-			d.put(r, &r.Fields[i], text[at[2*g]:at[2*g+1]], eye, seq)
+			d.put(&r.Fields[i], text[at[2*g]:at[2*g+1]], eye, seq)
 		}
 	}
 	return at[1], fault{}
@@ -319,18 +320,21 @@ func (d *draft) hold(r *Rule, eye string) {
 
 // cut reads columns. Text of another length was damaged on its way, and a value would be read out of the wrong place.
 func (d *draft) cut(r *Rule, text, eye string, seq int) fault {
-	if isBlank(text) {
+	if unblank(text) == "" {
 		return fault{} // the instrument measured nothing here
 	}
 	for i := range r.Fields {
-		n := d.p.column(text, r.Fields[i].Width)
-		if n < 0 {
+		n := r.Fields[i].Width
+		if !d.ascii {
+			n = d.p.column(text, n)
+		}
+		if n < 0 || n > len(text) {
 			return fault{exam.RejectBadLength, "the columns are not as long as they should be"}
 		}
-		d.put(r, &r.Fields[i], text[:n], eye, seq)
+		d.put(&r.Fields[i], text[:n], eye, seq)
 		text = text[n:]
 	}
-	if !isBlank(text) {
+	if unblank(text) != "" {
 		return fault{exam.RejectBadLength, "the columns are longer than they should be"}
 	}
 	return fault{}

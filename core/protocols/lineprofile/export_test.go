@@ -6,7 +6,12 @@ func Matcher(expression string, blanks bool) (match func(text string) (own, as [
 	if err != nil {
 		return nil, false, err
 	}
-	return func(text string) (own, as []int) { return m.find(text, nil), m.re.FindStringSubmatchIndex(text) }, m.steps != nil, nil
+	return func(text string) (own, as []int) {
+		if own = make([]int, m.slots()); !m.find(text, len(text)-len(unblank(text)), own) {
+			own = nil
+		}
+		return own, m.re.FindStringSubmatchIndex(text)
+	}, m.steps != nil, nil
 }
 
 // Sound says whether the checksum of a piece is right, if the profile has one.
@@ -14,3 +19,6 @@ func (p *Profile) Sound(piece *Piece) bool {
 	_, ok := p.body(piece.Data)
 	return ok
 }
+
+// Decimal is what reads a number.
+func Decimal(text string, shift int) (n float64, plain, ok bool) { return decimal(text, shift) }

@@ -90,6 +90,7 @@ func Load(text []byte) (*Profile, error) {
 	}
 	c.check()
 	if len(c.faults) == 0 {
+		c.p.begin = c.p.begins()
 		c.checkSample()
 	}
 	if len(c.faults) > 0 {

@@ -176,12 +176,12 @@ rules:
 	if e := got.Exams[0]; e.Patient != (exam.Patient{Name: "Synth Person", Birth: "1987-03-04", Sex: "F"}) || e.TakenAt != "2025-03-24T09:05:00" || e.Warnings != nil {
 		t.Errorf("%+v", e)
 	}
-	for _, day := range []string{"2025/13/01", "2025/02/30", "25/02/03", "2025/02/03 25:00:00", "2025/02/03 10:00:00 x", "2025-02-03"} {
+	for _, day := range []string{"2025/13/01", "2025/02/30", "25/02/03", "2025/02/03 25:00:00", "2025/02/03 10:00:00 x", "2025-02-03", "2025/02/29", "2100/02/29", "2025/04/31", "2025/00/01", "2025/01/00"} {
 		if e := read(p, []byte("d"+day+" t|p1;")).Exams[0]; e.TakenAt != "" || len(e.Warnings) != 1 {
 			t.Errorf("%s: %s %q", day, e.TakenAt, e.Warnings)
 		}
 	}
-	for day, want := range map[string]string{"2025/2/3": "2025-02-03", "2025/ 2/ 3 ": "2025-02-03", "2025/02/03 10:00": "2025-02-03T10:00"} {
+	for day, want := range map[string]string{"2025/2/3": "2025-02-03", "2025/ 2/ 3 ": "2025-02-03", "2025/02/03 10:00": "2025-02-03T10:00", "2024/02/29": "2024-02-29", "2000/02/29": "2000-02-29"} {
 		if e := read(p, []byte("d"+day+" t|p1;")).Exams[0]; e.TakenAt != want {
 			t.Errorf("%s: %s, want %s", day, e.TakenAt, want)
 		}

@@ -3,26 +3,31 @@ package lineprofile
 import (
 	"regexp"
 	"regexp/syntax"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
 // matcher finds an expression at the beginning of a text. Nearly all rules are a row of letters, classes and repetitions of
-// these in which one look at the next byte says how to go on: they are walked byte by byte, in a tenth of the time that
-// package regexp takes for any expression. The groups are the same.
+// these in which one look at the next byte says how to go on, but for one repetition at most: they are walked byte by byte, in
+// a tenth of the time that package regexp takes for any expression. The groups are the same.
 type matcher struct {
-	re    *regexp.Regexp
-	steps []step // nil: re must do it
+	re     *regexp.Regexp
+	steps  []step // behind the blanks; nil: re must do it
+	blanks bool   // may stand before it
 }
 
-// step is a letter or class, so and so many times, or a word; or the beginning or end of a group; or the end of the text.
+// maxTries bounds the time of a walk.
+const maxTries = 8
+
+// step is a letter or class, so and so many times, or a word; or the end of the text; or nothing, for its slot alone.
 type step struct {
-	word     string
-	set      *[256]bool
-	min, max int // max is -1 where there is none
-	slot     int // of a group, where set is nil and word empty; -1 is the end of the text
+	word       string
+	set        *[256]bool
+	min, max   int  // max is -1 where there is none
+	doubt      bool // it may have to take less than it finds
+	end        bool // of the text
+	open, shut int  // slots of the groups that begin before and end behind it; 0, which find sets last, is none
 }
 
 // compile makes ready the expression, behind blanks where they say nothing.
@@ -39,51 +44,89 @@ func compile(expression string, blanks bool) (*matcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &matcher{re: re}
-	steps := []step{}
-	if blanks {
-		steps = append(steps, step{set: &[256]bool{' ': true}, max: -1})
-	}
-	if steps, ok := row(steps, tree); ok && certain(steps) {
+	m := &matcher{re: re, blanks: blanks}
+	steps, ok := row([]step{}, tree)
+	if ok && !(blanks && !certain(&[256]bool{' ': true}, steps)) && doubts(steps) <= 1 {
 		m.steps = steps
 	}
 	return m, nil
 }
 
-// find is where the match and its groups are, as package regexp has it; nil is that there is none. It may use at.
-func (m *matcher) find(text string, at []int) []int {
+// slots is how many places find sets.
+func (m *matcher) slots() int { return 2*m.re.NumSubexp() + 2 }
+
+// find sets at, which has room for the slots, to where the match and its groups are, as package regexp has it. The text has
+// so many blanks before it.
+func (m *matcher) find(text string, blanks int, at []int) bool {
 	if m.steps == nil {
-		return m.re.FindStringSubmatchIndex(text)
+		return m.regexp(text, at)
 	}
-	at = slices.Grow(at[:0], 2*m.re.NumSubexp()+2)[:2*m.re.NumSubexp()+2]
-	i := 0
-	for k := range m.steps {
-		switch s := &m.steps[k]; {
+	if !m.blanks {
+		blanks = 0
+	}
+	return m.walk(m.steps, text, blanks, at)
+}
+
+func (m *matcher) regexp(text string, at []int) bool {
+	return copy(at, m.re.FindStringSubmatchIndex(text)) > 0
+}
+
+// walk does the steps from text[i] on.
+func (m *matcher) walk(steps []step, text string, i int, at []int) bool {
+	for k := range steps {
+		s := &steps[k]
+		at[s.open] = i
+		switch {
 		case s.set != nil:
 			end := len(text)
 			if s.max >= 0 {
 				end = min(end, i+s.max)
 			}
-			from := i
-			for i < end && s.set[text[i]] {
+			least, set := i+s.min, s.set
+			for i < end && set[text[i]] {
 				i++
 			}
-			if i-from < s.min {
-				return nil
+			if i < least {
+				return false
 			}
+			if s.doubt {
+				return m.less(steps[k:], text, least, i, at)
+			}
+		case len(s.word) == 1: // in half the time
+			if i == len(text) || text[i] != s.word[0] {
+				return false
+			}
+			i++
 		case s.word != "":
 			if !strings.HasPrefix(text[i:], s.word) {
-				return nil
+				return false
 			}
 			i += len(s.word)
-		case s.slot >= 0:
-			at[s.slot] = i
-		case i < len(text):
-			return nil
+		case s.end && i < len(text):
+			return false
 		}
+		at[s.shut] = i
 	}
 	at[0], at[1] = 0, i
-	return at
+	return true
+}
+
+// less does the steps behind the first one, which can take text up to i, or less. The longest is to be tried first; after some
+// package regexp does it in one go.
+func (m *matcher) less(steps []step, text string, least, i int, at []int) bool {
+	for tries := 0; i >= least; i-- {
+		if i < len(text) && !utf8.RuneStart(text[i]) {
+			continue
+		}
+		if tries++; tries > maxTries {
+			return m.regexp(text, at)
+		}
+		at[steps[0].shut] = i
+		if m.walk(steps[1:], text, i, at) {
+			return true
+		}
+	}
+	return false
 }
 
 // row adds the steps of an expression, if it is a row of them.
@@ -92,10 +135,15 @@ func row(steps []step, tree *syntax.Regexp) (all []step, ok bool) {
 	case syntax.OpEmptyMatch:
 		return steps, true
 	case syntax.OpEndText:
-		return append(steps, step{slot: -1}), true
+		return append(steps, step{end: true}), true
 	case syntax.OpCapture:
-		steps, ok = row(append(steps, step{slot: 2 * tree.Cap}), tree.Sub[0])
-		return append(steps, step{slot: 2*tree.Cap + 1}), ok
+		inner, ok := row(nil, tree.Sub[0])
+		if len(inner) != 1 || inner[0].open > 0 {
+			inner = append(append([]step{{open: 2 * tree.Cap}}, inner...), step{shut: 2*tree.Cap + 1})
+		} else {
+			inner[0].open, inner[0].shut = 2*tree.Cap, 2*tree.Cap+1
+		}
+		return append(steps, inner...), ok
 	case syntax.OpConcat:
 		for _, sub := range tree.Sub {
 			if steps, ok = row(steps, sub); !ok {
@@ -156,30 +204,33 @@ func class(tree *syntax.Regexp) (set *[256]bool, letters bool) {
 	return set, letters
 }
 
-// certain says whether each repetition can take all it finds: what it takes is nothing with which the rest could begin.
-func certain(steps []step) bool {
+// doubts notes which repetitions may have to take less than they find, and how many that are.
+func doubts(steps []step) (n int) {
 	for i := range steps {
-		if steps[i].set == nil || steps[i].min == steps[i].max {
-			continue
+		if s := &steps[i]; s.set != nil && s.min != s.max && !certain(s.set, steps[i+1:]) {
+			s.doubt = true
+			n++
 		}
-		for _, next := range steps[i+1:] {
-			if next.word != "" {
-				if steps[i].set[next.word[0]] {
-					return false
-				}
-				break
+	}
+	return n
+}
+
+// certain says whether a repetition can take all it finds: what it takes is nothing with which the rest could begin.
+func certain(set *[256]bool, rest []step) bool {
+	for _, next := range rest {
+		if next.word != "" {
+			return !set[next.word[0]]
+		}
+		if next.set == nil {
+			continue // a group, or the end, which no byte is
+		}
+		for c := range next.set {
+			if next.set[c] && set[c] {
+				return false
 			}
-			if next.set == nil {
-				continue // a group, or the end, which no byte is
-			}
-			for c := range next.set {
-				if next.set[c] && steps[i].set[c] {
-					return false
-				}
-			}
-			if next.min > 0 {
-				break
-			}
+		}
+		if next.min > 0 {
+			break
 		}
 	}
 	return true

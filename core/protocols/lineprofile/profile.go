@@ -39,9 +39,14 @@ type Profile struct {
 	Sample     []string      `yaml:"sample"`      // a frame for the simulated instrument, in pieces, see Play
 
 	start, end, ack, nak []byte
+	begin                []begins  // of the rules
+	slots                int       // of the rule with the most groups
+	codes                []string  // that an observation can have
+	form                 []int     // of Date
 	splits               [256]bool // the characters of Split
 	bytes                int       // of a letter that is not ASCII: 1, 2, or 0 for those of UTF-8
 	textual              bool      // a start mark or no columns: blanks before a frame say nothing
+	eyes                 [2]string // the first and the second
 	confirmed            bool      // somebody has said which eye is first
 }
 
@@ -104,6 +109,8 @@ type Field struct {
 	shift      int    // power of ten
 	unit       string // of its code
 	bit        uint64 // of its code; another code of the profile may have the same
+	method     string // its own, or the rule's
+	order      int    // 1 is the first eye, 2 the second
 	head       bool   // it is no observation
 	identifier bool   // it is a text that looks like a number
 }

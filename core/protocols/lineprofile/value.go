@@ -1,10 +1,9 @@
 package lineprofile
 
 import (
+	"math"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/hostd/hostd/core/sdk/exam"
 )
@@ -19,6 +18,9 @@ const (
 	codeMoment = "taken_at"
 )
 
+// orders are the words for the two eyes in their order, which EyeOrder tells.
+var orders = [2]string{"first", "second"}
+
 // heads are the fields of an exam's head.
 var heads = []string{
 	codeSkip, codeSign, codeMoment, "patient.id", "patient.name", "patient.birth", "patient.sex",
@@ -26,16 +28,17 @@ var heads = []string{
 }
 
 // put adds the value of a field to the exam.
-func (d *draft) put(r *Rule, f *Field, raw, eye string, seq int) {
+func (d *draft) put(f *Field, raw, eye string, seq int) {
 	text := trim(raw)
-	switch f.Code {
-	case codeSkip:
+	switch {
+	case !f.head:
+	case f.Code == codeSkip:
 		return
-	case codeSign:
+	case f.Code == codeSign:
 		d.sign = text
 		return
 	}
-	if isNothing(text) || slices.Contains(f.None, text) {
+	if isNothing(text) || len(f.None) > 0 && slices.Contains(f.None, text) {
 		d.sign = ""
 		return
 	}
@@ -43,34 +46,40 @@ func (d *draft) put(r *Rule, f *Field, raw, eye string, seq int) {
 		d.head(f.Code, text)
 		return
 	}
-	d.e.Observations = append(d.e.Observations, exam.Observation{
-		Code: f.Code, Method: first(f.Method, r.Method, d.method), Seq: f.Seq, Eye: d.eyeFor(f, eye), Unit: f.unit,
-	})
-	o := &d.e.Observations[len(d.e.Observations)-1]
+	o := d.add()
+	o.Code, o.Unit, o.Eye, o.Method, o.Seq, o.Text, o.Flags = f.Code, f.unit, d.eyeFor(f, eye), f.method, f.Seq, "", nil
+	if o.Method == "" {
+		o.Method = d.method
+	}
 	if o.Seq == 0 {
 		o.Seq = seq
 	}
-	if slices.Contains(d.p.ErrorWords, text) {
-		o.Code, o.Unit, o.Value = exam.CodeError, "", exam.Text(text)
-	} else {
-		o.Value = d.value(o, f, text)
-	}
+	d.value(o, f, text)
 	d.sign = ""
-	if !o.Value.Is(text) {
-		o.Text = text
-	}
 	if f.Warn != "" {
-		d.e.Warn(f.Warn)
+		d.warn(f.Warn)
 	}
-	d.found = d.found || !f.identifier || o.Code != f.Code
 	bit := f.bit
 	if o.Code != f.Code {
-		bit = bitOf(o.Code)
+		bit = d.p.bitOf(o.Code)
 	}
-	if word := d.word(o); *word&bit != 0 {
+	d.found = d.found || !f.identifier || o.Code != f.Code
+	word := d.word(o)
+	if *word&bit != 0 {
 		d.number(o)
+		word = d.word(o)
 	}
-	*d.word(o) |= bit
+	*word |= bit
+}
+
+// add is a place for one more observation; what it had before is still in it.
+func (d *draft) add() *exam.Observation {
+	list := &d.e.Observations
+	if len(*list) == cap(*list) {
+		*list = slices.Grow(*list, 1)
+	}
+	*list = (*list)[:len(*list)+1]
+	return &(*list)[len(*list)-1]
 }
 
 // word has the bits of the codes that were at the place of o, or at one that has the same word.
@@ -82,14 +91,8 @@ func (d *draft) word(o *exam.Observation) *uint64 {
 	return &d.seen[(h*0x9e3779b1^uint32(o.Seq)*0xc2b2ae35)>>26]
 }
 
-// bitOf is one of 64; few codes have the same.
-func bitOf(code string) uint64 {
-	h := uint32(0)
-	for i := range len(code) {
-		h = h*31 + uint32(code[i])
-	}
-	return 1 << (h % 64)
-}
+// bitOf is the bit of a code of the profile; where it has more than 64, some have the same.
+func (p *Profile) bitOf(code string) uint64 { return 1 << (slices.Index(p.codes, code) & 63) }
 
 // number gives a second observation with the same key the next free number: which is right is not for a parser to say.
 func (d *draft) number(o *exam.Observation) {
@@ -103,52 +106,70 @@ func (d *draft) number(o *exam.Observation) {
 	}
 	if taken {
 		o.Seq = next
-		d.e.Warn(exam.WarnDuplicate)
+		d.warn(exam.WarnDuplicate)
 	}
 }
 
 // eyeFor is the eye of a field: its own, the rule's, the one that holds.
 func (d *draft) eyeFor(f *Field, eye string) string {
-	switch f.Eye {
-	case "":
-		return first(eye, d.eye)
-	case "first", "second":
-		if !d.p.confirmed {
-			d.e.Warn(exam.WarnEyeOrderUnconfirmed)
+	switch {
+	case f.order > 0:
+		if !d.p.confirmed && !d.ordered {
+			d.ordered = true
+			d.warn(exam.WarnEyeOrderUnconfirmed)
 		}
-		if (f.Eye == "first") == (d.p.EyeOrder == "left") {
-			return exam.Left
-		}
-		return exam.Right
+		return d.p.eyes[f.order-1]
+	case f.Eye != "":
+		return f.Eye
+	case eye != "":
+		return eye
 	}
-	return f.Eye
+	return d.eye
 }
 
-// value is the number in a text, or the text. It gives o the code for letters that were right or wrong (0.8+2).
-func (d *draft) value(o *exam.Observation, f *Field, text string) exam.Value {
-	if f.identifier {
-		return exam.Text(text)
+// warn is d.e.Warn, in the room that the Reader has.
+func (d *draft) warn(word string) {
+	if d.e.Warnings == nil {
+		d.e.Warnings = d.warnings[:0]
 	}
-	digits := decimal(text)
-	if f.Code == exam.CodeVA && strings.LastIndexAny(digits, "+-") > 0 {
-		o.Code = exam.CodeVAExt
-		return exam.Text(strings.ReplaceAll(digits, " ", ""))
+	d.e.Warn(word)
+}
+
+// value gives o the number in a text, or the text; and the code for a word that says that the shot has failed, or for letters
+// that were right or wrong (0.8+2).
+func (d *draft) value(o *exam.Observation, f *Field, text string) {
+	switch {
+	case len(d.p.ErrorWords) > 0 && slices.Contains(d.p.ErrorWords, text):
+		o.Code, o.Unit, o.Value = exam.CodeError, "", exam.Text(text)
+		return
+	case f.identifier:
+		o.Value = exam.Text(text)
+		return
 	}
-	v := exam.ParseValue(f.Code, digits)
-	if !v.IsNumber() {
-		return exam.Text(text)
-	}
-	if f.shift != 0 {
-		scaled, err := strconv.ParseFloat(digits+"e"+strconv.Itoa(f.shift), 64) // exact, where a multiplication would not be
-		if err != nil {
-			return exam.Text(text)
+	n, plain, ok := decimal(text, f.shift)
+	if !ok {
+		o.Value = exam.Text(text)
+		if f.Code == exam.CodeVA {
+			letters(o, text)
 		}
-		v = exam.Number(scaled)
+		return
 	}
-	if n, _ := v.Float(); d.sign != "" && strings.ContainsAny(d.sign[:1], "-oOdD") { // base out and down
-		v = exam.Number(-n)
+	if d.sign != "" && n != 0 && strings.IndexByte("-oOdD", d.sign[0]) >= 0 { // base out and down
+		n, plain = -n, false
 	}
-	return v
+	if o.Value = exam.Number(n); !plain {
+		o.Text = text
+	}
+}
+
+// letters makes of an acuity with letters that were right or wrong what the record keeps for it.
+func letters(o *exam.Observation, text string) {
+	if word := pointed(text); strings.LastIndexAny(word, "+-") > 0 {
+		word = strings.ReplaceAll(word, " ", "")
+		if o.Code, o.Value = exam.CodeVAExt, exam.Text(word); word != text {
+			o.Text = text
+		}
+	}
 }
 
 // head keeps a field of the exam's head.
@@ -157,14 +178,17 @@ func (d *draft) head(code, text string) {
 	switch code {
 	case codeMoment:
 		if len(d.moment) <= maxMoment {
-			d.moment = strings.TrimLeft(d.moment+" "+text, " ")
+			if d.moment != "" {
+				text = d.moment + " " + text
+			}
+			d.moment = text
 		}
 	case "patient.id":
 		e.Patient.ID = text
 	case "patient.name":
 		e.Patient.Name = strings.Join(strings.Fields(text), " ")
 	case "patient.birth":
-		birth, ok := moment(d.p.Date, text)
+		birth, ok := moment(d.p.form, text)
 		d.unknown = d.unknown || !ok
 		e.Patient.Birth, _, _ = strings.Cut(birth, "T")
 	case "patient.sex":
@@ -184,22 +208,13 @@ func (d *draft) finish() fault {
 		return fault{exam.RejectEmpty, "no finding that the profile knows"}
 	}
 	if d.moment != "" {
-		at, ok := moment(d.p.Date, d.moment)
+		at, ok := moment(d.p.form, d.moment)
 		d.e.TakenAt, d.unknown = at, d.unknown || !ok
 	}
 	if d.unknown {
-		d.e.Warn(exam.WarnUnknownSegment)
+		d.warn(exam.WarnUnknownSegment)
 	}
 	return fault{}
-}
-
-func first(texts ...string) string {
-	for _, t := range texts {
-		if t != "" {
-			return t
-		}
-	}
-	return ""
 }
 
 // trim is s without the blanks and tabs around it.
@@ -225,8 +240,59 @@ func isNothing(s string) bool {
 	return true
 }
 
-// decimal makes the point of a lone decimal comma and drops blanks after a sign.
-func decimal(s string) string {
+// decimal reads a sign or none, blanks behind it, and at most exam.MaxDigits digits with one point or comma or none, and shifts the
+// point. Plain says that s is the number's own text. It is exact, as strconv.ParseFloat is: both numbers of the one operation are.
+func decimal(s string, shift int) (n float64, plain, ok bool) {
+	number := s
+	minus := s != "" && s[0] == '-'
+	if minus || s != "" && s[0] == '+' {
+		number = unblank(s[1:])
+	}
+	whole, point := uint64(0), -1
+	for i := range len(number) {
+		c := number[i] - '0'
+		if c <= 9 {
+			whole = whole*10 + uint64(c)
+			continue
+		}
+		if point >= 0 || number[i] != '.' && number[i] != ',' {
+			return 0, false, false
+		}
+		point = i
+	}
+	digits, places := len(number), 0
+	if point >= 0 {
+		digits--
+		places = digits - point
+	}
+	if digits == 0 || digits > exam.MaxDigits {
+		return 0, false, false
+	}
+	if n = float64(whole); places >= shift {
+		n /= tens[places-shift]
+	} else {
+		n *= tens[shift-places]
+	}
+	size := len(number)
+	if minus {
+		n = -n
+		if whole > 0 {
+			size++
+		}
+	}
+	plain = size == len(s) && point != 0 && (number[0] != '0' || point == 1 || digits == 1) &&
+		(point < 0 || number[point] == '.' && places > 0 && number[len(number)-1] != '0') &&
+		(whole == 0 || shift == 0 && math.Abs(n) >= 1e-6) // below that it has an exponent
+	return n, plain, true
+}
+
+var tens = [...]float64{1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19}
+
+// The most places that a number can have, and then be shifted by.
+const _ = uint(len(tens) - 1 - exam.MaxDigits - 4)
+
+// pointed makes the point of a lone decimal comma and drops blanks after a sign.
+func pointed(s string) string {
 	if len(s) > 1 && s[1] == ' ' && (s[0] == '+' || s[0] == '-') {
 		s = s[:1] + strings.TrimLeft(s[1:], " ")
 	}
@@ -271,60 +337,78 @@ func token(form string) int {
 	return -1
 }
 
+// formOf makes ready the form of a date: indexes of tokens, and what is between them as letters below 0.
+func formOf(date string) (form []int) {
+	for date != "" {
+		t, size := token(date), 1
+		if t < 0 {
+			form = append(form, -1-int(date[0]))
+		} else {
+			form = append(form, t)
+			size = len(tokens[t])
+		}
+		date = date[size:]
+	}
+	return form
+}
+
 // moment reads a date, and a time of day where there is one, in the form that the profile names, as ISO 8601. A digit in
 // front may be blank ("2025/ 3/ 4") or missing ("2025/3/4").
-func moment(form, text string) (iso string, ok bool) {
+func moment(form []int, text string) (iso string, ok bool) {
 	n := [len(tokens)]int{-1, -1, -1, -1, -1, -1, -1}
-	for form != "" && text != "" {
-		t := token(form)
+	for _, t := range form {
+		if text == "" {
+			break
+		}
 		if t < 0 {
-			if form[0] != text[0] {
+			if int(text[0]) != -1-t {
 				return "", false
 			}
-			form, text = form[1:], text[1:]
+			text = text[1:]
 			continue
 		}
 		width, at := len(tokens[t]), 0
 		for at < width-1 && at < len(text) && text[at] == ' ' {
 			at++
 		}
-		n[t] = 0
-		for at < width && at < len(text) && text[at] >= '0' && text[at] <= '9' {
-			n[t] = n[t]*10 + int(text[at]-'0')
+		number := 0
+		for at < width && at < len(text) && text[at]-'0' <= 9 {
+			number = number*10 + int(text[at]-'0')
 			at++
 		}
 		if at < width && t == 0 {
 			return "", false
 		}
-		form, text = form[width:], text[at:]
+		n[t], text = number, text[at:]
 	}
 	year, month, day, hour, minute, second := n[0], n[2], n[3], n[4], n[5], n[6]
 	if n[1] >= 0 {
 		year = 2000 + n[1]
 	}
-	date := time.Date(year, time.Month(month), day, 0, 0, 0, 0, time.UTC)
-	if text != "" || year < 0 || date.Year() != year || date.Month() != time.Month(month) || date.Day() != day ||
+	if text != "" || year < 0 || month < 1 || month > 12 || day < 1 || day > daysOf(year, month) ||
 		hour >= 0 && (hour > 23 || minute < 0 || minute > 59 || second > 59) {
 		return "", false
 	}
-	b := digits(make([]byte, 0, 19), year, 4)
-	b = digits(append(b, '-'), month, 2)
-	b = digits(append(b, '-'), day, 2)
-	if hour < 0 {
-		return string(b), true
+	all := [...]byte{
+		digit(year / 1000), digit(year / 100), digit(year / 10), digit(year), '-', digit(month / 10), digit(month), '-', digit(day / 10), digit(day),
+		'T', digit(hour / 10), digit(hour), ':', digit(minute / 10), digit(minute), ':', digit(second / 10), digit(second),
 	}
-	b = digits(append(b, 'T'), hour, 2)
-	b = digits(append(b, ':'), minute, 2)
-	if second >= 0 {
-		b = digits(append(b, ':'), second, 2)
+	size := len(all)
+	switch {
+	case hour < 0:
+		size = len("2006-01-02")
+	case second < 0:
+		size = len("2006-01-02T15:04")
 	}
-	return string(b), true
+	return string(all[:size]), true
 }
 
-// digits writes the last digits of n, 2 or 4.
-func digits(b []byte, n, width int) []byte {
-	for unit := [...]int{2: 10, 4: 1000}[width]; unit > 0; unit /= 10 {
-		b = append(b, '0'+byte(n/unit%10))
+func digit(n int) byte { return '0' + byte(n%10) }
+
+// daysOf is how many days the month has.
+func daysOf(year, month int) int {
+	if month == 2 && year%4 == 0 && (year%100 != 0 || year%400 == 0) {
+		return 29
 	}
-	return b
+	return [...]int{31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}[month-1]
 }

@@ -1,10 +1,6 @@
 package nidekrs
 
-import (
-	"strings"
-
-	"github.com/hostd/hostd/core/sdk/exam"
-)
+import "github.com/hostd/hostd/core/sdk/exam"
 
 // What a field holds.
 type word uint8
@@ -61,7 +57,8 @@ func parse(field string) (n float64, w word, plain bool) {
 	return value(whole, places, minus), isNumber, plain
 }
 
-// column reads what nearly all fields are, 170, 07.86 and -02.25, with a blank for the first digit or not, in half the time.
+// column reads what nearly all fields are, 170, 62.5, 07.86 and -02.25, with a blank for the first digit, or for the last one behind a
+// point, or not, in half the time.
 func column(s string) (n float64, plain, ok bool) {
 	if len(s) == 3 {
 		a, b, c := s[0]-'0', s[1]-'0', s[2]-'0'
@@ -70,22 +67,32 @@ func column(s string) (n float64, plain, ok bool) {
 		}
 		return float64(int(a)*100 + int(b)*10 + int(c)), a > 0, max(a, b, c) <= 9
 	}
+	if len(s) == 4 && s[2] == '.' {
+		a, b, c := s[0]-'0', s[1]-'0', s[3]-'0'
+		if s[0] == ' ' {
+			a = 0
+		}
+		return float64(int(a)*100+int(b)*10+int(c)) / 10, a > 0 && c > 0, max(a, b, c) <= 9
+	}
 	sign := byte(0)
 	if len(s) == 6 {
 		sign, s = s[0], s[1:]
 	}
-	if len(s) != 5 || s[2] != '.' || sign != 0 && sign != '-' && sign != '+' {
+	if len(s) != 5 || s[2] != '.' || sign != 0 && sign != '-' && sign != '+' && sign != ' ' {
 		return 0, false, false
 	}
 	a, b, c, d := s[0]-'0', s[1]-'0', s[3]-'0', s[4]-'0'
 	if s[0] == ' ' {
 		a = 0
 	}
+	if s[4] == ' ' {
+		d = 0
+	}
 	hundredths := int(a)*1000 + int(b)*100 + int(c)*10 + int(d)
 	if sign == '-' {
 		hundredths = -hundredths
 	}
-	return float64(hundredths) / 100, a > 0 && d > 0 && sign != '+', max(a, b, c, d) <= 9
+	return float64(hundredths) / 100, a > 0 && d > 0 && sign != '+' && sign != ' ', max(a, b, c, d) <= 9
 }
 
 // unblank is s without the blanks before it.
@@ -112,8 +119,12 @@ var tens = [...]float64{1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e1
 
 // unread is what a field holds that is no number.
 func unread(s string) word {
-	if strings.Trim(s, " -.?") == "" {
-		return isNothing
+	for i := range len(s) {
+		switch s[i] {
+		case ' ', '-', '.', '?':
+		default:
+			return isBroken
+		}
 	}
-	return isBroken
+	return isNothing
 }
