@@ -4,11 +4,14 @@
 package main
 
 import (
+	"runtime"
+
 	"github.com/hostd/hostd/core/sdk"
 	"github.com/hostd/hostd/core/sdk/serve"
 )
 
 func main() {
+	runtime.GOMAXPROCS(1) // messages come one by one: waking a second processor for each costs more than it helps
 	serve.Device(&device{}, sdk.Manifest{
 		Name:       "hl7-mllp",
 		Version:    "1.0.0",
