@@ -219,6 +219,7 @@ type deviceStatus struct {
 	Version  string `json:"version"`
 	State    string `json:"state"`
 	Records  uint64 `json:"records"`
+	HeldMS   int64  `json:"held_ms"`
 	Restarts uint64 `json:"restarts"`
 	Error    string `json:"error"`
 }

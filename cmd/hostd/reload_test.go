@@ -229,6 +229,40 @@ func TestReloadOfLimits(t *testing.T) {
 	}
 }
 
+// TestReloadOfTheRate holds that a device which brings all it can is held to its rate while there is another one, until a reload
+// takes the limit or the other one away.
+func TestReloadOfTheRate(t *testing.T) {
+	t.Parallel()
+	const (
+		flood = "devices:\n  - {name: flood, plugin: generator}\n"
+		other = "  - {name: other, plugin: generator, settings: {count: 10}}\n"
+		rest  = "sinks: [{name: archive, plugin: file, settings: {dir: archive}}]\nworkers: {device_rate_mb: %d}\n"
+	)
+	c := newClinic(t, flood+other+fmt.Sprintf(rest, 1))
+	c.start()
+	for _, free := range []string{flood + other + fmt.Sprintf(rest, 0), flood + fmt.Sprintf(rest, 1)} {
+		c.until("the flood is held", func(s status) bool { return device(s, "flood").HeldMS > 200 })
+		c.configured(free)
+		c.reloaded()
+		at := device(c.status(), "flood")
+		now := device(c.until("it brings what takes seconds at its rate", func(s status) bool {
+			return device(s, "flood").Records > at.Records+10_000
+		}), "flood")
+		if more := now.HeldMS - at.HeldMS; more > 1000 { // the wait in which the reload came is counted at its end
+			t.Errorf("held for %d ms more, without a limit or without others", more)
+		}
+		c.configured(flood + other + fmt.Sprintf(rest, 1))
+		c.reloaded()
+		held := now.HeldMS
+		c.until("it is held again", func(s status) bool { return device(s, "flood").HeldMS > held+300 })
+	}
+	if n := c.ups("device", "flood"); n != 1 {
+		t.Errorf("it came up %d times", n)
+	}
+	c.stop()
+	c.whole("archive", "flood", 1)
+}
+
 // waits for a condition that is not in the status.
 func (c *clinic) waits(what string, ok func() bool) {
 	c.t.Helper()
