@@ -308,7 +308,13 @@ func TestAFloodIsHeld(t *testing.T) {
 			const batches, size = 200, 250
 			r := newRig(t, name, fmt.Sprintf(`{"batches":%d,"size":%d}`, batches, size))
 			var held atomic.Int64
-			r.Pace = Pace{Rate: func() int { return 4 << 20 }, Held: func(d time.Duration) { held.Add(int64(d)) }}
+			slow := func() int { // less than any machine gives, until it has held once
+				if held.Load() > 0 {
+					return 0
+				}
+				return 16 << 10
+			}
+			r.Pace = Pace{Rate: slow, Held: func(d time.Duration) { held.Add(int64(d)) }}
 			r.run(t)
 			until(t, "all", func() bool { return strings.Contains(r.heard(), fmt.Sprintf("ack %d\n", batches)) })
 			r.checkStored(t, size)
