@@ -115,10 +115,10 @@ func TestNoPatientAnywhere(t *testing.T) {
 	w.exports()
 	w.guests()
 	w.start()
-	w.until("the first records are in", func() bool {
+	w.until("the first records are in, and a batch was refused", func() bool { // f-refused would not send it to the next host
 		w.pages()
 		s, err := w.status()
-		return err == nil && s.received() >= 60
+		return err == nil && s.received() >= 60 && strings.Contains(w.read("log/hostd.log"), "batch refused")
 	})
 	if err := w.cmd.Process.Kill(); err != nil { // as a crash does
 		t.Fatal(err)
