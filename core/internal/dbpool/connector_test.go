@@ -165,10 +165,12 @@ func TestConnectFails(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			r.server.onLine(func(net.Conn, string) bool { cancel(); return false })
 			r.server.freeze()
-			context.AfterFunc(ctx, r.server.thaw)
+			thawed := make(chan struct{})
+			context.AfterFunc(ctx, func() { r.server.thaw(); close(thawed) })
 			time.AfterFunc(50*time.Millisecond, cancel)
 			_, err := r.db.ExecContext(ctx, "write")
 			r.server.onLine(nil)
+			<-thawed // not in the next case
 			return err
 		}, "the caller gave up", false},
 		{"a caller in a hurry", func() error {
