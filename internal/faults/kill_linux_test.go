@@ -40,7 +40,7 @@ func TestKill(t *testing.T) {
 	for more := 0; more < 20 && (told == 0 || o.row["gen"] == nil); more++ { // each of a few cycles may have ended before its load began
 		c.configure(c.loud())
 		c.start()
-		time.Sleep(longestRun)
+		time.Sleep(longestRun) // the latest instant of a kill
 		c.kill()
 		told = c.account(o)
 	}
