@@ -54,7 +54,7 @@ type Pool struct {
 	debt    int              // guarded by mu: jobs that wait beyond a queue that was made shorter; their room goes
 	live    int              // guarded by mu: workers that have not ended
 	named   int              // guarded by mu: workers begun ever
-	wake    *sync.Cond       // on mu: a job came, a key or a poll ended, or the pool stops
+	wake    *sync.Cond       // on mu: a job came, a poll ended, or the pool stops; who ends another job looks for the next one by itself
 	lines   map[string]*line // guarded by mu: keys with jobs that wait or run
 	ring    []*line          // guarded by mu: lines with waiting jobs, the next one first
 	polls   int              // guarded by mu: running jobs of class Poll
@@ -280,5 +280,7 @@ func (p *Pool) finished(l *line, j job) {
 	if len(l.jobs) == 0 {
 		delete(p.lines, l.key)
 	}
-	p.wake.Broadcast()
+	if j.class == Poll {
+		p.wake.Broadcast() // a poll that waited may run, too, and a worker may end
+	}
 }

@@ -390,6 +390,76 @@ func TestResizeLosesNothing(t *testing.T) {
 	})
 }
 
+// No job that may run waits while a worker is free, whatever came, ended and was resized before, each in any order.
+func TestNoJobWaitsBesideAFreeWorker(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(1, seed))
+	synctest.Test(t, func(t *testing.T) {
+		size := 3
+		p, ctx, stop := running(t, schedule.Options{Size: size, Queue: 1000})
+		defer stop()
+		type job struct {
+			class schedule.Class
+			end   chan struct{}
+		}
+		var lines [6][]*job // by key: those that have not ended, the oldest first
+		var begun sync.Map  // of *job
+		runs := func(k int) bool {
+			if len(lines[k]) == 0 {
+				return false
+			}
+			_, ok := begun.Load(lines[k][0])
+			return ok
+		}
+		look := func() (busy, polls int, may bool) {
+			synctest.Wait()
+			for k, l := range lines {
+				if runs(k) {
+					busy++
+				}
+				if runs(k) && l[0].class == schedule.Poll {
+					polls++
+				}
+			}
+			for k, l := range lines {
+				may = may || len(l) > 0 && !runs(k) && (l[0].class != schedule.Poll || size == 1 || polls < size-1)
+			}
+			return busy, polls, may
+		}
+		for step := range 3000 {
+			for range 1 + rnd.IntN(3) { // what happens at once
+				k := rnd.IntN(len(lines))
+				switch {
+				case runs(k) && rnd.IntN(2) == 0:
+					close(lines[k][0].end)
+					lines[k] = lines[k][1:]
+				case rnd.IntN(20) == 0:
+					size = 1 + rnd.IntN(4)
+					p.Resize(schedule.Options{Size: size, Queue: 1000})
+				case len(lines[k]) < 5:
+					j := &job{class: schedule.Class(rnd.IntN(3)), end: make(chan struct{})}
+					lines[k] = append(lines[k], j)
+					must(t, p.Do(ctx, fmt.Sprint(k), j.class, func(context.Context) {
+						begun.Store(j, true)
+						<-j.end
+					}))
+				}
+			}
+			if busy, polls, may := look(); busy < size && may {
+				t.Errorf("step %d: a job waits beside %d busy workers of %d, %d of them with polls", step, busy, size, polls)
+				break
+			}
+		}
+		for _, l := range lines {
+			for _, j := range l {
+				close(j.end)
+			}
+		}
+		synctest.Wait()
+	})
+}
+
 // As many jobs run at once, and wait, as the newest size and queue say.
 func TestResizeBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
