@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -21,6 +22,8 @@ type segment struct {
 	aead cipher.AEAD // of a sealed segment; nil for others
 
 	indexed bool // guarded by Spool.mu: its index file was looked at
+
+	size int64 // of the file, in Run's goroutine: the log, and zeros behind it
 
 	end  int64  // guarded by Spool.mu: bytes that are the log; all of them synced
 	last uint64 // guarded by Spool.mu: no record in it has a higher seq
@@ -92,7 +95,7 @@ func (s *Spool) write(g *group) error {
 		if err = g.finish(seg, s.sealer); err != nil {
 			return err
 		}
-		if err = s.put(seg, g.buf); err == nil || isFull(err) {
+		if err = s.put(seg, g); err == nil || isFull(err) {
 			return err
 		}
 	}
@@ -111,10 +114,13 @@ func (g *group) finish(seg *segment, by *sealer) (err error) {
 	return err
 }
 
-// put writes buf at the end of the segment and syncs it.
-func (s *Spool) put(seg *segment, buf []byte) error {
+// put writes the group at the end of the segment and syncs it.
+func (s *Spool) put(seg *segment, g *group) error {
+	buf := s.withRoom(seg, g)
+	seg.size = max(seg.size, seg.end+int64(len(buf)))
 	if _, err := s.cur.WriteAt(buf, seg.end); err != nil {
 		if isFull(err) && s.disk.Truncate(s.path(seg), seg.end) == nil {
+			seg.size = seg.end
 			return diskError("write group", err) // the file is whole: it goes on when there is space
 		}
 		s.abandon(seg)
@@ -130,8 +136,30 @@ func (s *Spool) put(seg *segment, buf []byte) error {
 // abandon seals the newest segment at its last synced byte. It is never synced again: the kernel may have dropped
 // what could not be written, and would say that all is well.
 func (s *Spool) abandon(seg *segment) {
-	err := errors.Join(s.closeNewest(), s.disk.Truncate(s.path(seg), seg.end))
+	err := s.closeNewest()
 	s.log.Warn("segment given up after a failed write", "segment", seg.name, "bytes", seg.end, "err", err)
+}
+
+// roomStep is up to what multiple of it a file is filled with zeros when a small group is behind its end. The sync of a group that
+// is written over zeros has no block to give and no size to change, which takes a file system half the time: no journal is
+// written, and nothing is converted. The price are the zeros; large groups have none, since their bytes are what costs.
+const (
+	roomStep   = 256 << 10
+	smallGroup = roomStep / 16
+)
+
+// withRoom is what is written of the group: with zeros behind it where a small one makes the file grow.
+func (s *Spool) withRoom(seg *segment, g *group) []byte {
+	step := min(roomStep, s.segmentSize()/4)
+	end := seg.end + int64(len(g.buf))
+	if end <= seg.size || len(g.buf) > smallGroup || step == 0 || s.isLow() {
+		return g.buf
+	}
+	zeros := int((step - end%step) % step)
+	g.buf = slices.Grow(g.buf, zeros)
+	buf := g.buf[:len(g.buf)+zeros]
+	clear(buf[len(g.buf):])
+	return buf
 }
 
 func (s *Spool) path(seg *segment) string { return filepath.Join(s.dir, seg.name) }
@@ -209,7 +237,7 @@ func (s *Spool) roll() (*segment, error) {
 		err = errors.Join(err, f.Close(), s.disk.Remove(s.path(seg)))
 		return nil, diskError("make segment", err)
 	}
-	seg.end = int64(len(head))
+	seg.end, seg.size = int64(len(head)), int64(len(head))
 	s.cur = f
 	s.adopt(seg)
 	select {

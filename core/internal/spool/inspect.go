@@ -137,7 +137,7 @@ func (i *Inspection) verify(n int) (SegmentReport, error) {
 	if v.r.Bytes, err = i.s.disk.dirs.Size(path); err != nil {
 		return v.r, errors.Join(fmt.Errorf("open segment: %w", err), src.Close())
 	}
-	v.end = v.r.Bytes
+	v.end = logEnd(src, f.salt, v.r.Bytes)
 	if f.name == i.newest {
 		v.end = max(v.end, i.synced) // what was cut off reads as zeros
 	}

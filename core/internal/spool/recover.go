@@ -14,7 +14,7 @@ import (
 // found is a segment as it lies in the folder.
 type found struct {
 	*segment
-	size    int64
+	size    int64  // of the file, but for zeros at its end
 	snap    *state // nil where its head is damaged
 	prev    uint32 // number of the segment before it in the log
 	prevEnd int64  // bytes of that one that are the log
@@ -135,7 +135,6 @@ func (s *Spool) heads() ([]*found, error) {
 			continue
 		}
 		f := &found{segment: &segment{num: num, salt: salt, name: info.Name()}, size: info.Size()}
-		f.end = f.size
 		if err := s.inspect(f); err != nil {
 			return nil, err
 		}
@@ -172,12 +171,14 @@ func (s *Spool) headTorn(f *found) (bool, error) {
 	return unsynced, src.Close()
 }
 
-// inspect reads the head of the segment. A head that cannot be read is damage, not an error.
+// inspect reads the head of the segment, and finds where the log can end in it. A head that cannot be read is damage, not an error.
 func (s *Spool) inspect(f *found) error {
 	src, err := s.disk.Open(s.path(f.segment), os.O_RDONLY)
 	if err != nil {
 		return fmt.Errorf("open segment: %w", err)
 	}
+	f.size = logEnd(src, f.salt, f.size)
+	f.end = f.size
 	c := scanner{src: src, salt: f.salt, end: f.size, stubborn: true, master: s.opt.Key}
 	for {
 		fr, ok, err := c.next()

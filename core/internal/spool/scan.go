@@ -98,6 +98,59 @@ func (c *scanner) next() (frame, bool, error) {
 	return frame{}, false, nil
 }
 
+// logEnd is where the log can end in a file of size bytes. Zeros at the end of the file are not the log: they are room that was made
+// for more of it, or never reached the disk. A log ends with a trailer, which may end in zeros of its own, also when one of its bits is
+// flipped. What cannot be read there is no zero.
+func logEnd(src io.ReaderAt, salt uint32, size int64) int64 {
+	end := lastByte(src, size)
+	var b [headerSize]byte
+	for at := max(end, headerSize); at <= min(end+headerSize, size); at++ {
+		if _, err := src.ReadAt(b[:], at-headerSize); failed(err) {
+			break
+		}
+		if isTrailer(b[:], salt) {
+			return at
+		}
+	}
+	return end
+}
+
+// isTrailer says whether b is a trailer, whole or with one flipped bit.
+func isTrailer(b []byte, salt uint32) bool {
+	good := func() bool {
+		h, ok := parseHeader(b, salt)
+		return ok && h.kind == kindTrailer
+	}
+	if good() {
+		return true
+	}
+	for bit := range 8 * headerSize {
+		b[bit/8] ^= 1 << (bit % 8)
+		if good() {
+			return true
+		}
+		b[bit/8] ^= 1 << (bit % 8)
+	}
+	return false
+}
+
+// lastByte is where the last byte ends that is not zero.
+func lastByte(src io.ReaderAt, size int64) int64 {
+	buf := make([]byte, block)
+	for end := size; end > 0; {
+		at := max(end-block, 0)
+		piece := buf[:end-at]
+		if n, err := src.ReadAt(piece, at); n < len(piece) && failed(err) {
+			return end
+		}
+		if piece = bytes.TrimRight(piece, "\x00"); len(piece) > 0 {
+			return at + int64(len(piece))
+		}
+		end = at
+	}
+	return 0
+}
+
 // lookAgain goes back to a place in synced bytes that holds no good frame, once: what was read may be wrong, and not the disk.
 func (c *scanner) lookAgain(off int64) bool {
 	if !c.synced || c.doubted == off {

@@ -218,14 +218,17 @@ func (s *Spool) finish() error {
 	return nil
 }
 
-// closeNewest closes the newest segment.
+// closeNewest closes the newest segment, and cuts off what is behind its end.
 func (s *Spool) closeNewest() error {
 	if s.cur == nil {
 		return nil
 	}
-	f := s.cur
+	err := s.cur.Close()
 	s.cur = nil
-	return f.Close()
+	if seg := s.newest(); seg.size > seg.end {
+		err = errors.Join(err, s.disk.Truncate(s.path(seg), seg.end))
+	}
+	return err
 }
 
 // stop refuses further batches and wakes every reader.

@@ -113,7 +113,8 @@ func noise(n int) string {
 
 var forms = map[string]Options{"plain": {}, "sealed": {Seal: true, Key: testKey}}
 
-// A group whose sectors or end are missing is left out, whichever they are, and is no damage. With every sector it is there.
+// A group whose sectors or end are missing is left out, whichever they are, and is no damage. With every sector it is there. So it
+// is where the file has grown with the group, and where there was room for it.
 func TestTornGroupIsLeftOut(t *testing.T) {
 	t.Parallel()
 	for name, opt := range forms {
@@ -125,20 +126,25 @@ func TestTornGroupIsLeftOut(t *testing.T) {
 			d := newMemDisk()
 			s := onModel(t, d, opt)
 			put(t, s, batch("d", 1, "one", "two"))
-			before, path := look(t, d, s), s.path(s.newest())
+			before, path, safe := look(t, d, s), s.path(s.newest()), s.end(s.newest())
 			put(t, s, batch("d", 1, group...))
-			after := look(t, d, s)
+			after, end := look(t, d, s), s.end(s.newest())
 			s.Close()
-			full := after.files[path]
-			pieces(full, len(before.files[path]), func(what string, left []byte) {
-				want := before
-				if bytes.Equal(left, full) {
-					want = after
-				}
-				if err := want.holds(t, opt, map[string][]byte{path: left}); err != nil {
-					t.Fatalf("%s, %d records: %s: %v", name, len(group), what, err)
-				}
-			})
+			full := after.files[path][:end]
+			for _, room := range []int{0, len(after.files[path]) - int(end)} {
+				pieces(full, int(safe), func(what string, left []byte) {
+					if room > 0 {
+						left = append(left, make([]byte, len(full)-len(left)+room)...)
+					}
+					want := before
+					if bytes.HasPrefix(left, full) {
+						want = after
+					}
+					if err := want.holds(t, opt, map[string][]byte{path: left}); err != nil {
+						t.Fatalf("%s, %d records, room of %d bytes: %s: %v", name, len(group), room, what, err)
+					}
+				})
+			}
 		}
 	}
 }
@@ -153,13 +159,13 @@ func TestTornHeadBehindATornEnd(t *testing.T) {
 		b := batch("d", 1, "one", noise(200))
 		b.Position = []byte(noise(600)) // so that the head has several sectors
 		put(t, s, b)
-		first, before := s.path(s.newest()), look(t, d, s)
+		first, before, safe := s.path(s.newest()), look(t, d, s), s.end(s.newest())
 		put(t, s, batch("d", 1, noise(300), noise(1200)))
-		after := look(t, d, s)
+		after, end := look(t, d, s), s.end(s.newest())
 		s.Close()
-		full, safe := after.files[first], len(before.files[first])
-		clear(full[(safe/sector+1)*sector : (safe/sector+2)*sector]) // a lost sector
-		for _, torn := range [][]byte{full, full[:len(full)-100], full[:len(full)-60]} {
+		file := after.files[first]
+		clear(file[(safe/sector+1)*sector : (safe/sector+2)*sector]) // a lost sector
+		for _, torn := range [][]byte{file, file[:end], file[:end-100], file[:end-60]} {
 			head, path := headBehind(t, opt, first, torn)
 			pieces(head, 0, func(what string, left []byte) {
 				if err := before.holds(t, opt, map[string][]byte{first: torn, path: left}); err != nil {
@@ -237,14 +243,17 @@ func TestFlippedBitBesideZerosIsNoTornGroup(t *testing.T) {
 		d := newMemDisk()
 		s := onModel(t, d, opt)
 		put(t, s, batch("d", 1, "one"))
-		path := s.path(s.newest())
-		from := len(d.names[path].data)
+		path, from := s.path(s.newest()), s.end(s.newest())
 		put(t, s, batch("d", 1, string(make([]byte, 1500)), "behind"))
-		full := bytes.Clone(d.names[path].data)
+		end, full := s.end(s.newest()), bytes.Clone(d.names[path].data)
 		s.Close()
-		for at := from; at < len(full); at++ {
-			flipped := bytes.Clone(full)
-			flipped[at] ^= 1 << (at % 8)
+		for at := 2 * from; at < 2*end; at++ {
+			flipped := full[:end]
+			if at%2 == 0 {
+				flipped = full[:end+10*sector] // with room
+			}
+			flipped = bytes.Clone(flipped)
+			flipped[at/2] ^= 1 << (at / 2 % 8)
 			d := newMemDisk()
 			d.names[path] = &memFile{data: flipped, cut: 1 << 62}
 			opt.disk = d.disk()
@@ -253,7 +262,7 @@ func TestFlippedBitBesideZerosIsNoTornGroup(t *testing.T) {
 				t.Fatal(err)
 			}
 			if n, st := len(drain(t, s, 0)), s.Stats(); n < 2 || st.Quarantined == 0 || st.Torn > 0 {
-				t.Fatalf("%s: byte %d of %d: %d records, %+v", name, at, len(full), n, st)
+				t.Fatalf("%s: byte %d of %d, room %v: %d records, %+v", name, at/2, end, at%2 == 0, n, st)
 			}
 			s.Close()
 		}
@@ -331,5 +340,35 @@ func TestDeletedSegmentComesBackWithItsTornEnd(t *testing.T) {
 		if err := last.holds(t, opt, last.files); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// A trailer that ends in a zero is not cut off with the zeros behind it, also when one of its bits is flipped; what else stands there
+// ends with its last byte.
+func TestEndOfTheLogInAFileWithRoom(t *testing.T) {
+	const salt, room = 7, 4 * block
+	var group []byte
+	for next := uint64(1); len(group) == 0 || group[len(group)-1] != 0; next++ {
+		group = seal(appendFrame(nil, header{kind: kindRecord, seq: next}, []byte("one")), salt, next)
+	}
+	end := func(log []byte) int {
+		file := append(bytes.Clone(log), make([]byte, room)...)
+		return int(logEnd(bytes.NewReader(file), salt, int64(len(file))))
+	}
+	if got := end(group); got != len(group) {
+		t.Fatalf("%d of %d", got, len(group))
+	}
+	for bit := 8 * (len(group) - headerSize); bit < 8*len(group); bit++ {
+		flipped := bytes.Clone(group)
+		flipped[bit/8] ^= 1 << (bit % 8)
+		if got := end(flipped); got != len(group) {
+			t.Errorf("bit %d: %d of %d", bit, got, len(group))
+		}
+	}
+	if got, want := end(group[:len(group)-headerSize]), len(group)-headerSize; got != want {
+		t.Errorf("no trailer: %d, want %d", got, want)
+	}
+	if got := end(nil); got != 0 {
+		t.Errorf("no log: %d", got)
 	}
 }
