@@ -151,6 +151,9 @@ func (c *conversation) take(ctx context.Context) error {
 		if p.Kind != hl7.Noise {
 			c.flushNoise()
 		}
+		if !c.scanner.Open() { // what is open behind it has a time of its own
+			c.begun = time.Time{}
+		}
 		switch p.Kind {
 		case hl7.Frame:
 			if err := c.frame(ctx, p.Data); err != nil {

@@ -297,6 +297,32 @@ func TestTimes(t *testing.T) {
 	})
 }
 
+// TestTimeOfEach holds, in virtual time, that each message has message_timeout for itself where the next one begins in the same
+// read as the one before ends.
+func TestTimeOfEach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newVirtualRig(t, nil).mustOpen()
+		p := r.pipe()
+		must(t, p.conn.SetDeadline(time.Time{}))
+		rest := ""
+		for i := range 6 {
+			f := frame(oru(fmt.Sprint(i), "-1.00"))
+			go p.say(rest + f[:100])
+			if rest != "" {
+				p.want("AA " + fmt.Sprint(i-1))
+			}
+			rest = f[100:]
+			time.Sleep(20 * time.Second)
+		}
+		p.want("closed") // the last one is never at its end
+		synctest.Wait()
+		if want := "exam exam exam exam exam truncated"; r.kinds() != want {
+			t.Errorf("stored %s, want %s", r.kinds(), want)
+		}
+		r.close()
+	})
+}
+
 // TestHalfClose holds that a sender which has closed its end is answered all the same.
 func TestHalfClose(t *testing.T) {
 	r := newRig(t, nil).mustOpen()
