@@ -204,6 +204,10 @@ func TestAnswers(t *testing.T) {
 		{"unknown enhanced", unknown("", "", "AL", "AL"), "close", "hl7", "CR 1", "closed"},
 		{"unknown enhanced ER", unknown("", "", "ER", "ER"), "close", "hl7", "CR 1", "closed"},
 		{"unknown enhanced SU", unknown("", "", "SU", "SU"), "close", "hl7", "", "closed"},
+		{"unknown enhanced NE AL", unknown("", "", "NE", "AL"), "close", "hl7", "AR 1", "closed"},
+		{"unknown enhanced, application only", unknown("", "", "", "ER"), "close", "hl7", "AR 1", "closed"},
+		{"unknown enhanced SU AL", unknown("", "", "SU", "AL"), "close", "hl7", "AR 1", "closed"},
+		{"unknown enhanced NE NE", unknown("", "", "NE", "NE"), "close", "hl7", "", "closed"},
 		{"commit", oru("1", "-1.00"), "close", "commit", "ack", "nak"},
 		{"commit and message", oru("1", "-1.00"), "close", "both", "ack;AA 1", "nak"},
 	} {

@@ -51,8 +51,11 @@ func (r *reply) append(out []byte, v sdk.Reason, s *session) ([]byte, bool) {
 	}
 	// HL7 v2.5.1, 2.9.3: the accept reply, then the application's, which is a message of its own.
 	if r.code == hl7.AR {
-		if wanted(accept, false) {
+		switch {
+		case wanted(accept, false):
 			out = r.appendMessage(out, s, hl7.CR)
+		case wanted(application, false): // who asks for this one alone must not wait in vain
+			out = r.appendMessage(out, s, hl7.AR)
 		}
 		return out, true
 	}
