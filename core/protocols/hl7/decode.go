@@ -288,6 +288,9 @@ func (e *examiner) patient(s Segment) (p exam.Patient) {
 	if p.ID = e.value(s.Field(3).Component(1).Sub(1)); p.ID == "" {
 		p.ID = e.value(s.Field(2).Component(1).Sub(1))
 	}
+	if strings.ContainsRune(p.ID, utf8.RuneError) {
+		p.ID = "" // two people could come to have the same one
+	}
 	name := s.Field(5).Repetition(1)
 	family, given := e.value(name.Component(1).Sub(1)), e.value(name.Component(2).Sub(1))
 	p.Name = strings.TrimSpace(family + " " + given)

@@ -96,13 +96,14 @@ func TestNoObservation(t *testing.T) {
 func TestPatientAndTime(t *testing.T) {
 	for name, c := range map[string]struct {
 		pid, obr, id, who, birth, sex, taken string
-		blank                                bool
+		blank, spoilt                        bool
 	}{
 		"second id":   {pid: `|2^^X||""~9|a^b||1970|A`, obr: "|1||||||20250314", id: "2", who: "a b", birth: "1970", sex: "O", taken: "2025-03-14"},
 		"parts":       {pid: `||5&x^^^C~6||van A&van^B^C||19700315120000+0900|f`, obr: "|1||||||2025031409+0900", id: "5", who: "van A B", birth: "1970-03-15", sex: "F", taken: "2025-03-14T09:00:00+09:00"},
 		"nothing":     {pid: `||""||""||""|U`, obr: "|1||||||", taken: "2025-03-14T10:15:30+09:00", blank: true},
 		"nonsense":    {pid: `||7||^given||00000101|x`, obr: "|1||||||20250314256161", id: "7", who: "given", taken: "2025-03-14T10:15:30+09:00"},
 		"fraction":    {pid: `||7||a`, obr: "|1||||||20250314090807.1234-0330", id: "7", who: "a", taken: "2025-03-14T09:08:07.1234-03:30"},
+		"bad id":      {pid: "||\xffX||a", obr: "|1||||||202503140908", who: "a", taken: "2025-03-14T09:08:00", blank: true, spoilt: true},
 		"with escape": {pid: `||7\T\8||a\S\b`, obr: "|1||||||202503140908", id: "7&8", who: "a^b", taken: "2025-03-14T09:08:00"},
 	} {
 		b := []byte(head + "\rPID|" + c.pid + "\rOBR" + c.obr + "\rOBX|1|NM|a||1\r")
@@ -114,7 +115,7 @@ func TestPatientAndTime(t *testing.T) {
 		if want := (exam.Patient{ID: c.id, Name: c.who, Birth: c.birth, Sex: c.sex}); e.Patient != want || e.TakenAt != c.taken {
 			t.Errorf("%s: %+v %s, want %+v %s", name, e.Patient, e.TakenAt, want, c.taken)
 		}
-		if slices.Contains(e.Warnings, exam.WarnPatientIDBlank) != c.blank {
+		if slices.Contains(e.Warnings, exam.WarnPatientIDBlank) != c.blank || slices.Contains(e.Warnings, exam.WarnEncodingMislabelled) != c.spoilt {
 			t.Errorf("%s: warnings %q", name, e.Warnings)
 		}
 		if h := parse(t, b).Head(hl7.Options{}); h.Patient != e.Patient || h.TakenAt != e.TakenAt || h.Device != e.Device || len(h.Observations) != 0 {
