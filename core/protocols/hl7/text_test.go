@@ -111,6 +111,7 @@ func TestCharsets(t *testing.T) {
 		"latin 1":                      {declared: "8859/1", sent: "M\xfcller", want: "Müller"},
 		"cyrillic":                     {declared: "8859/5", sent: encode(t, charmap.ISO8859_5, "Иван"), want: "Иван"},
 		"latin 1 is utf-8":             {declared: "8859/1", sent: "Müller", want: "Müller", warn: exam.WarnEncodingMislabelled},
+		"thai":                         {declared: "8859/11", sent: "\xca\xc7\xd1\xca", want: "สวัส"},
 		"latin 9":                      {declared: "8859/15", sent: "\xa4", want: "€"},
 		"nothing fits":                 {declared: "UNICODE UTF-8", sent: "a\xff", want: "a\uFFFD", warn: exam.WarnEncodingMislabelled},
 		"nothing fits, site is wrong":  {sent: "M\xfcller", want: "M\uFFFDller", warn: exam.WarnCharsetUndeclared},

@@ -122,6 +122,8 @@ func normalize(name string) string {
 		return "cp437"
 	case "ibm850", "850":
 		return "cp850"
+	case "iso-8859-11", "tis-620", "cp874", "874":
+		return "windows-874"
 	case "cp1250", "1250":
 		return "windows-1250"
 	case "cp1251", "1251":
@@ -150,6 +152,8 @@ func codepageOf(name string) encoding.Encoding {
 		return charmap.CodePage437
 	case "cp850":
 		return charmap.CodePage850
+	case "windows-874":
+		return charmap.Windows874
 	case "windows-1250":
 		return charmap.Windows1250
 	case "windows-1251":
@@ -160,7 +164,7 @@ func codepageOf(name string) encoding.Encoding {
 	return iso8859[name]
 }
 
-// iso8859 has those of ISO 8859 that x/text has, but for the first, which is taken for windows-1252.
+// iso8859 has those of ISO 8859 that x/text has, but for the first, which is taken for windows-1252; as 11 is for windows-874.
 var iso8859 = map[string]encoding.Encoding{
 	"iso-8859-2": charmap.ISO8859_2, "iso-8859-3": charmap.ISO8859_3, "iso-8859-4": charmap.ISO8859_4,
 	"iso-8859-5": charmap.ISO8859_5, "iso-8859-6": charmap.ISO8859_6, "iso-8859-7": charmap.ISO8859_7,
