@@ -2,6 +2,7 @@ package astm
 
 import (
 	"bytes"
+	"hash/crc32"
 	"time"
 
 	"github.com/hostd/hostd/core/sdk/exam"
@@ -62,7 +63,7 @@ func (l *Link) drops() {
 func (l *Link) receive(now time.Time, t *Token) {
 	switch {
 	case t.Kind == TokenFrame:
-		l.goesOn(t.Number != l.last)
+		l.goesOn(t.Number != l.last || t.sum() != l.lastSum)
 		l.frame(now, t)
 	case t.Kind == TokenBad:
 		l.refuse(now, t, t.Reason, "frame")
@@ -95,7 +96,7 @@ func (l *Link) frame(now time.Time, t *Token) {
 	case l.drop:
 		l.write(NAK)
 		return
-	case t.Number == l.last && l.last >= 0: // our ACK got lost
+	case t.Number == l.last && t.sum() == l.lastSum: // our ACK got lost
 		l.warn(exam.WarnDuplicateFrame)
 		l.write(ACK)
 		return
@@ -130,7 +131,7 @@ func (l *Link) take(t *Token) {
 	if !t.Summed {
 		l.warn(exam.WarnChecksumMissing)
 	}
-	l.told, l.number = false, t.Number
+	l.told, l.number, l.sum = false, t.Number, t.sum()
 	l.before = undo{len(l.text), l.record, l.newLine}
 	if l.newLine {
 		l.record = len(l.text)
@@ -147,8 +148,18 @@ func (l *Link) take(t *Token) {
 		l.deliver()
 		return
 	}
-	l.last = t.Number
+	l.last, l.lastSum = t.Number, l.sum
 	l.write(ACK)
+}
+
+// sum tells a frame that comes once more from another one under the same number, which must not be acknowledged as if it were
+// stored.
+func (t *Token) sum() uint32 {
+	sum := crc32.ChecksumIEEE(t.Text)
+	if t.Last {
+		return ^sum
+	}
+	return sum
 }
 
 // isLast says whether the record is the message's last one.
@@ -174,7 +185,7 @@ func (l *Link) waiting(t *Token) bool {
 	case l.gone:
 	case t.Kind == TokenControl && (t.Control == EOT || t.Control == ENQ):
 		l.gone, l.state = true, idle
-	case t.Kind == TokenFrame && t.Number != l.number:
+	case t.Kind == TokenFrame && (t.Number != l.number || t.sum() != l.sum):
 		return false
 	case t.Kind != TokenLoose:
 		*t = Token{Kind: TokenControl, Control: ACK} // nothing
@@ -194,7 +205,8 @@ func (l *Link) Safe(now time.Time) {
 	case l.state == loose:
 		l.state, l.due = idle, time.Time{}
 	default:
-		l.last, l.heard, l.ackedAt, l.due = l.number, true, now, now.Add(ReceiveTime)
+		l.last, l.lastSum = l.number, l.sum
+		l.heard, l.ackedAt, l.due = true, now, now.Add(ReceiveTime)
 		l.write(ACK)
 	}
 	l.schedule(now)
