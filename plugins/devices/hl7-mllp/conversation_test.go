@@ -185,6 +185,9 @@ func TestAnswers(t *testing.T) {
 	unknown := func(more ...string) string {
 		return strings.Replace(oru("1", "-1.00", more...), "ORU^R01^ORU_R01", "hello", 1)
 	}
+	untyped := func(more ...string) string {
+		return strings.Replace(oru("1", "-1.00", more...), "ORU^R01^ORU_R01", "", 1)
+	}
 	for _, c := range []struct {
 		name, message    string
 		notStored, reply string
@@ -208,6 +211,8 @@ func TestAnswers(t *testing.T) {
 		{"unknown enhanced, application only", unknown("", "", "", "ER"), "close", "hl7", "AR 1", "closed"},
 		{"unknown enhanced SU AL", unknown("", "", "SU", "AL"), "close", "hl7", "AR 1", "closed"},
 		{"unknown enhanced NE NE", unknown("", "", "NE", "NE"), "close", "hl7", "", "closed"},
+		{"no type", untyped(), "close", "hl7", "AE 1", "closed"},
+		{"no type, enhanced", untyped("", "", "AL", "AL"), "close", "hl7", "CA 1;AE 1", "closed"},
 		{"commit", oru("1", "-1.00"), "close", "commit", "ack", "nak"},
 		{"commit and message", oru("1", "-1.00"), "close", "both", "ack;AA 1", "nak"},
 	} {

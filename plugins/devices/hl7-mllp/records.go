@@ -43,6 +43,9 @@ func (s *session) read(peer netip.Addr, b []byte) (*message, reply, error) {
 	case strings.HasPrefix(kind, "ACK"):
 		s.notices.warn("a peer acknowledged what was not asked: it is not stored", "peer", peer.String())
 		return nil, silent, nil
+	case kind == "":
+		r.code, r.err, r.at, r.text = hl7.AE, hl7.ErrRequiredField, "MSH^1^9", "message type is missing"
+		return s.reject(rejectUnsupported, b, int64(len(b))), r, nil
 	case !isType(kind):
 		r.code, r.err, r.at, r.text = hl7.AR, hl7.ErrUnsupportedType, "MSH^1^9", "unknown message type"
 		return s.reject(rejectUnsupported, b, int64(len(b))), r, nil
