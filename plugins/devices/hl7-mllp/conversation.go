@@ -22,7 +22,7 @@ const (
 	longRead    = 64 << 10 // and in a message that is longer than ownBuffer
 	mostNoise   = 64 << 10 // bytes without a message, after which the peer does not speak MLLP
 	mostAtOnce  = 64       // messages of an exchange
-	noiseInHand = 4 << 10  // bytes of noise that are kept
+	noiseInHand = 4 << 10  // bytes of noise in one reject
 )
 
 // Why a connection is closed from here.
@@ -47,8 +47,8 @@ type conversation struct {
 	told    []*exchange // answered, and nothing was heard since
 	x       *exchange   // not answered yet, or nil
 	out     []byte      // answers, for the next ones to use
-	noise   []byte      // outside of messages, its beginning
-	noises  int64       // bytes of it
+	noise   []byte      // outside of messages, not handed over yet
+	noises  int64       // bytes outside of messages since the last one
 }
 
 // run reads and answers until the peer has ended, or the connection cannot go on.
@@ -150,6 +150,7 @@ func (c *conversation) take(ctx context.Context) error {
 		}
 		if p.Kind != hl7.Noise {
 			c.flushNoise()
+			c.noises = 0
 		}
 		if !c.scanner.Open() { // what is open behind it has a time of its own
 			c.begun = time.Time{}
@@ -280,7 +281,8 @@ func (c *conversation) write(out []byte) error {
 	return err
 }
 
-// addNoise keeps the beginning of what stands outside of messages. Blanks and line ends are none.
+// addNoise keeps what stands outside of messages, in pieces: behind a stray FS it is the rest of a message that was answered.
+// Blanks and line ends alone are none.
 func (c *conversation) addNoise(b []byte) {
 	blank := true
 	for _, x := range b {
@@ -289,17 +291,20 @@ func (c *conversation) addNoise(b []byte) {
 	if blank && c.noises == 0 {
 		return
 	}
+	if len(c.noise)+len(b) > noiseInHand {
+		c.flushNoise()
+	}
 	c.noises += int64(len(b))
-	c.noise = append(c.noise, b[:min(len(b), noiseInHand-len(c.noise))]...)
+	c.noise = append(c.noise, b...)
 }
 
 // flushNoise hands over what stood outside of messages; nobody waits for an answer.
 func (c *conversation) flushNoise() {
-	if c.noises == 0 {
+	if len(c.noise) == 0 {
 		return
 	}
-	c.add(c.s.reject(exam.RejectNoise, c.noise, c.noises), silent)
-	c.noise, c.noises = nil, 0
+	c.add(c.s.reject(exam.RejectNoise, c.noise, int64(len(c.noise))), silent)
+	c.noise = nil
 }
 
 // end takes what is left when nothing more can be read: a message without its end, noise. It is nil where the peer has

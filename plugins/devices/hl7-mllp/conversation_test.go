@@ -306,6 +306,28 @@ func TestTimes(t *testing.T) {
 	})
 }
 
+// TestStrayFS holds that what stands behind an FS within a message, which ends it for us, is kept: its sender has an answer for all.
+func TestStrayFS(t *testing.T) {
+	r := newRig(t, nil).mustOpen()
+	p := r.dial()
+	var rest strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&rest, "OBX|%d|NM|x^x^L||%d|||||||F\r", i+2, i)
+	}
+	p.say(vt + oru("1", "-1.00") + fs + rest.String() + fs + cr + frame(oru("2", "-1.00")))
+	p.want("AA 1", "AA 2")
+	r.close()
+	var kept strings.Builder
+	for _, rec := range r.records() {
+		if rec.Kind == sdk.KindReject {
+			kept.Write(rec.Data)
+		}
+	}
+	if want := rest.String() + fs + cr; kept.String() != want {
+		t.Errorf("%d bytes are kept of %d: %s", kept.Len(), len(want), r.kinds())
+	}
+}
+
 // TestTimeOfEach holds, in virtual time, that each message has message_timeout for itself where the next one begins in the same
 // read as the one before ends.
 func TestTimeOfEach(t *testing.T) {
