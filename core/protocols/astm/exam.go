@@ -20,7 +20,8 @@ type Options struct {
 	CodePage string
 	// Tests say which observation a test is; one that is not among them keeps the source's code, eye B and the source's unit.
 	Tests []Test
-	// NoValue are values that mean that there is none, besides empty ones and those of points, stars and dashes alone.
+	// NoValue are values that mean that there is none, besides empty ones and those of points, stars and dashes alone; a number is
+	// any form of it.
 	NoValue []string
 }
 
@@ -101,7 +102,7 @@ func (m Message) Read(o Options) (Found, error) {
 		r.found.Content = ContentResult
 	case r.query:
 		r.found.Content = ContentQuery
-	case r.order:
+	case r.order && !r.answered:
 		r.found.Content = ContentOrder
 	default:
 		r.found.Content = ContentOther
@@ -128,6 +129,7 @@ type reader struct {
 	uncounted    bool   // R-2 does not count up
 	ordered      string // O-5's code
 	query, order bool
+	answered     bool // there was an R record
 	buf          []byte
 	rec          Record // that is read
 }
@@ -157,6 +159,7 @@ func (r *reader) record(rec *Record) {
 			r.add(exam.Observation{Code: exam.CodeSpecimen, Value: exam.Text(s), Eye: exam.Both})
 		}
 	case 'R':
+		r.answered = true
 		if r.cur == nil {
 			r.begin(rec)
 		}
@@ -293,7 +296,8 @@ func (r *reader) result(rec *Record) {
 	if sent == "" {
 		return
 	}
-	if strings.Trim(sent, "-.*_ ") == "" || slices.Contains(r.o.NoValue, sent) {
+	status := r.text(rec.Field(completed - 4))
+	if status == "X" || r.none(sent) { // X: the result cannot be had, E1394 section 9.9
 		r.warn(exam.WarnSentinelValue)
 		return
 	}
@@ -321,12 +325,26 @@ func (r *reader) result(rec *Record) {
 			obs.Flags = append(obs.Flags, s)
 		}
 	}
-	if s := r.text(rec.Field(completed - 4)); s != "" && s != "F" {
-		obs.Flags = append(obs.Flags, "status:"+s)
+	if status != "" && status != "F" {
+		obs.Flags = append(obs.Flags, "status:"+status)
 	}
 	r.values++
 	r.results++
 	r.add(obs)
+}
+
+// none says whether a value means that there is none.
+func (r *reader) none(sent string) bool {
+	if strings.Trim(sent, "-.*_ ") == "" {
+		return true
+	}
+	number, isNumber := exam.ParseValue("", sent).Float()
+	for _, s := range r.o.NoValue {
+		if n, ok := exam.ParseValue("", s).Float(); s == sent || ok && isNumber && n == number {
+			return true
+		}
+	}
+	return false
 }
 
 // name makes of the source's test the observation that the options say.

@@ -115,7 +115,8 @@ func TestTests(t *testing.T) {
 		{Source: "K", Eye: exam.Left},
 	}}
 	list := results(t, "H|\\^&|||LAB\rO|1|SP||^^^PANEL\rR|1|^^^NCT-R|14||||||\rR|2|NCT-L^x|15.0|mmHg||L\\HH||P\rR|3|^^^K|&F&x\r"+
-		"R|4||>2.0|||N||F\rR|5|^^^Z|9999\rR|6|^^^Z|---\rR|7|^^^Z|\rX|1\rL|1|N\r", o)
+		"R|4||>2.0|||N||F\rR|5|^^^Z|9999\rR|6|^^^Z|---\rR|7|^^^Z|\rR|8|^^^Z|9999.0\r"+
+		"R|9|^^^Z|5|||||X\rX|1\rL|1|N\r", o)
 	if len(list) != 1 || strings.Join(list[0].Warnings, " ") != "sentinel_value unknown_segment patient_id_blank" {
 		t.Fatalf("%+v", list)
 	}
@@ -172,6 +173,7 @@ func TestContents(t *testing.T) {
 		{"H|\\^&\rQ|1|^S1||ALL\rL|1\r", astm.ContentQuery, 0, false},
 		{"H|\\^&|||||||||||2025\rP|1\rO|1|S1||^^^GLU\rL|1\r", astm.ContentOrder, 0, false},
 		{"H|\\^&||||||||||||20250101\rP|1\rL|1\r", astm.ContentOther, 0, true},
+		{"H|\\^&\rP|1\rO|1|S1\rR|1|^^^A|----\rL|1\r", astm.ContentOther, 0, false},
 		{"H|\\^&\rO|1|S1\rR|1|^^^A|\rO|2|S2\rR|1|^^^A|1\rL|1\rH|\\^&\rR|1|^^^A|1|||||||||20250101\rL|1\r", astm.ContentResult, 2, true},
 	} {
 		found, err := astm.Message(c.message).Read(astm.Options{})

@@ -40,7 +40,7 @@ type device struct {
 	MaxMemoryMB    int           `setting:"max_memory_mb" default:"64" unit:"MiB" min:"1" max:"256" help:"unfinished messages of all instruments together; a frame beyond is answered with NAK"`
 	Tests          []testSetting `setting:"tests" help:"which observation a test is; others keep the instrument's code, eye B and unit"`
 	Outbox         string        `setting:"outbox" help:"folder whose files *.astm, each one message with a record in each line, are sent to the analyser; with port listen:// those of its subfolder with the analyser's address"`
-	NoValue        []string      `setting:"no_value" help:"values that mean that there is none, besides empty ones and dashes"`
+	NoValue        []string      `setting:"no_value" default:"-999,-100,8388607" help:"values that mean that there is none, besides empty ones and dashes"`
 
 	dial    func(context.Context, sdk.Env, line.Settings, line.Mode) (*line.Port, error) // nil is line.Open
 	env     sdk.Env
