@@ -163,9 +163,9 @@ func (c *conversation) take(ctx context.Context) error {
 		case hl7.Noise:
 			c.addNoise(p.Data)
 		case hl7.Truncated:
-			c.add(c.s.reject(exam.RejectTruncated, p.Data, p.Length), silent)
+			c.add(c.s.reject(exam.Reject{Reason: exam.RejectTruncated, Length: p.Length, Detail: "no FS CR behind the message"}, p.Data), silent)
 		case hl7.TooLarge:
-			c.add(c.s.reject(exam.RejectTooLarge, p.Data, p.Length), c.s.tooLarge(c.peer, p.Data))
+			c.add(c.s.reject(exam.Reject{Reason: exam.RejectTooLarge, Length: p.Length, Detail: "longer than max_message_kb"}, p.Data), c.s.tooLarge(c.peer, p.Data))
 		case hl7.CommitAck, hl7.CommitNak: // of our application reply
 		}
 		if c.noises > mostNoise {
@@ -198,7 +198,7 @@ func (c *conversation) frame(ctx context.Context, b []byte) error {
 		}
 	}
 	if empty {
-		c.add(c.s.reject(exam.RejectEmpty, b, int64(len(b))), reply{source: c.s.d.source(c.peer, "", ""), code: hl7.AR, text: "batch is empty"})
+		c.add(c.s.reject(exam.Reject{Reason: exam.RejectEmpty, Length: int64(len(b)), Detail: "a batch without a message"}, b), reply{source: c.s.d.source(c.peer, "", ""), code: hl7.AR, text: "batch is empty"})
 	}
 	return nil
 }
@@ -303,7 +303,7 @@ func (c *conversation) flushNoise() {
 	if len(c.noise) == 0 {
 		return
 	}
-	c.add(c.s.reject(exam.RejectNoise, c.noise, int64(len(c.noise))), silent)
+	c.add(c.s.reject(exam.Reject{Reason: exam.RejectNoise, Length: int64(len(c.noise)), Detail: "bytes outside of messages"}, c.noise), silent)
 	c.noise = nil
 }
 

@@ -104,7 +104,12 @@ func TestRecords(t *testing.T) {
 		}
 		go p.say(frame(strings.Replace(adt, "|1|P|", "|2|P|", 1)))
 		p.want("AA 2")
+		go p.say(frame(strings.Replace(oru("3", "-1.25"), "|3|P|", "|3|T^A|", 1)))
+		p.want("AA 3")
 		list = r.records()
+		if production, training := list[0].Labels["processing"], list[2].Labels["processing"]; production != "" || training != "T" {
+			t.Errorf("processing %q and %q", production, training)
+		}
 		if e := list[0]; e.Kind != "exam" || string(e.Raw) != text || e.Labels["message"] != "ORU^R01" || e.Labels["application"] != "EYESIM" ||
 			e.Time.Format(time.DateTime) != "2025-03-14 09:05:00" || len(e.Digest) != 32 {
 			t.Errorf("exam %+v", e)

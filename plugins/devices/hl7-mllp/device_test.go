@@ -46,7 +46,8 @@ func TestLongest(t *testing.T) {
 	go p.say(sized("1", limit) + sized("2", limit+1) + frame(oru("3", "-1.00")))
 	p.want("AA 1", "AR 2", "AA 3")
 	list := r.records()
-	if len(list) != 3 || frame(string(list[0].Raw)) != sized("1", limit) || list[1].Kind != sdk.KindReject || len(list[1].Data) != evidence || list[1].Labels[sdk.LabelReason] != "too_large" {
+	if len(list) != 3 || frame(string(list[0].Raw)) != sized("1", limit) || list[1].Kind != sdk.KindReject || len(list[1].Data) != evidence || list[1].Labels[sdk.LabelReason] != "too_large" ||
+		list[1].Labels["detail"] != "longer than max_message_kb" {
 		t.Errorf("stored %s", r.kinds())
 	}
 	budget := r.d.session.budget

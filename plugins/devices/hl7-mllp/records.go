@@ -35,7 +35,7 @@ func (s *session) read(peer netip.Addr, b []byte) (*message, reply, error) {
 	case errors.Is(err, hl7.ErrBatch):
 		return nil, silent, err
 	case err != nil:
-		return s.reject(hl7.RejectOf(b, err).Reason, b, int64(len(b))), reply{source: src, code: hl7.AR, text: err.Error()}, nil
+		return s.reject(hl7.RejectOf(b, err), b), reply{source: src, code: hl7.AR, text: err.Error()}, nil
 	}
 	r := reply{to: m, source: src, code: hl7.AA}
 	kind := m.Type()
@@ -45,13 +45,13 @@ func (s *session) read(peer netip.Addr, b []byte) (*message, reply, error) {
 		return nil, silent, nil
 	case kind == "":
 		r.code, r.err, r.at, r.text = hl7.AE, hl7.ErrRequiredField, "MSH^1^9", "message type is missing"
-		return s.reject(rejectUnsupported, b, int64(len(b))), r, nil
+		return s.unsupported(b, r), r, nil
 	case !isType(kind):
 		r.code, r.err, r.at, r.text = hl7.AR, hl7.ErrUnsupportedType, "MSH^1^9", "unknown message type"
-		return s.reject(rejectUnsupported, b, int64(len(b))), r, nil
+		return s.unsupported(b, r), r, nil
 	case !isVersion(m.Segment(0).Field(12).Component(1).Bytes()):
 		r.code, r.err, r.at, r.text = hl7.AR, hl7.ErrUnsupportedVer, "MSH^1^12", "unknown version"
-		return s.reject(rejectUnsupported, b, int64(len(b))), r, nil
+		return s.unsupported(b, r), r, nil
 	}
 	msg := s.decode(m, src)
 	if msg.faulty {
@@ -151,9 +151,7 @@ func (d *decoding) exams(result exam.Result, documents []hl7.Attachment) {
 	for _, bad := range result.Rejects {
 		r := d.first
 		r.Kind = sdk.KindReject
-		r.Labels = map[string]string{
-			sdk.LabelReason: bad.Reason, sdk.LabelOffset: strconv.FormatInt(bad.Offset, 10), sdk.LabelLength: strconv.FormatInt(bad.Length, 10),
-		}
+		r.Labels = rejectLabels(bad)
 		r.Data = d.m.Bytes()
 		d.s.notices.warn("a part of a message cannot be read", "reason", bad.Reason, "detail", bad.Detail)
 		d.msg.faulty = true
@@ -211,29 +209,43 @@ func (m *message) discard(staging string) {
 	}
 }
 
-// labels are for routing: the message's type, and which system sent it.
+// labels are for routing: the message's type, which system sent it, and what for where that is not production (MSH-11, HL7 table 0103).
 func labels(m *hl7.Message, kind string) map[string]string {
 	l := map[string]string{"message": kind}
-	for i, name := range [...]string{"application", "facility"} {
-		text, err := m.Text(m.Segment(0).Field(3 + i).Component(1).Bytes()) // MSH-3, MSH-4
+	for name, field := range map[string]int{"application": 3, "facility": 4, "processing": 11} {
+		text, err := m.Text(m.Segment(0).Field(field).Component(1).Bytes())
 		if err == nil && text != "" && len(text) <= mostLabel && !strings.ContainsFunc(text, unicode.IsControl) {
 			l[name] = text
 		}
+	}
+	if l["processing"] == "P" {
+		delete(l, "processing")
 	}
 	return l
 }
 
 // reject makes a record of what could not be read, with the beginning of it as evidence.
-func (s *session) reject(reason string, b []byte, length int64) *message {
+func (s *session) reject(why exam.Reject, b []byte) *message {
 	kept := b[:min(len(b), evidence)]
-	s.notices.warn("what a peer sent cannot be read: "+reason, "bytes", length)
-	sum := sha256.Sum256(append([]byte(reason+" "), kept...))
+	s.notices.warn("what a peer sent cannot be read: "+why.Reason, "detail", why.Detail, "bytes", why.Length)
+	sum := sha256.Sum256(append([]byte(why.Reason+" "), kept...))
 	return &message{
 		key: key(sum[:len(key{})]), size: recordSize + len(kept),
 		records: []sdk.Record{{
-			ID: "reject-" + hex.EncodeToString(sum[:16]), Kind: sdk.KindReject, Data: kept,
-			Labels: map[string]string{sdk.LabelReason: reason, sdk.LabelOffset: "0", sdk.LabelLength: strconv.FormatInt(length, 10)},
+			ID: "reject-" + hex.EncodeToString(sum[:16]), Kind: sdk.KindReject, Data: kept, Labels: rejectLabels(why),
 		}},
+	}
+}
+
+// unsupported is the reject of a message that is answered with r, which says why.
+func (s *session) unsupported(b []byte, r reply) *message {
+	return s.reject(exam.Reject{Reason: rejectUnsupported, Length: int64(len(b)), Detail: r.text + " (" + r.at + ")"}, b)
+}
+
+func rejectLabels(why exam.Reject) map[string]string {
+	return map[string]string{
+		sdk.LabelReason: why.Reason, "detail": why.Detail,
+		sdk.LabelOffset: strconv.FormatInt(why.Offset, 10), sdk.LabelLength: strconv.FormatInt(why.Length, 10),
 	}
 }
 
