@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,6 +32,7 @@ type device struct {
 	line.Settings
 	Allow          []string      `setting:"allow" help:"with port listen://: addresses and networks, such as 192.168.1.0/24, that may connect; all where nothing is written"`
 	MaxConnections int           `setting:"max_connections" default:"64" min:"1" max:"1000" help:"with port listen://: instruments that are connected at once"`
+	MaxPerAddress  int           `setting:"max_per_address" default:"16" min:"1" max:"1000" help:"with port listen://: of them those of one address, which a serial server may have several of"`
 	Idle           time.Duration `setting:"idle" default:"0s" min:"0" max:"604800" help:"with port listen://: a connection that says nothing for so long is closed; 0s is never"`
 	Checksum       string        `setting:"checksum" default:"optional" enum:"optional,required" help:"required: a frame without checksum is answered with NAK"`
 	CodePage       string        `setting:"code_page" default:"cp949" help:"code page of text that is not UTF-8: cp949, cp932, windows-1252 ..."`
@@ -44,7 +44,7 @@ type device struct {
 
 	dial    func(context.Context, sdk.Env, line.Settings, line.Mode) (*line.Port, error) // nil is line.Open
 	env     sdk.Env
-	allow   []netip.Prefix
+	gate    *line.Gate
 	options astm.Options
 	batch   []*delivery // sent and not answered
 	count   int64       // messages stored so far
@@ -123,17 +123,11 @@ func (d *device) check() error {
 	if d.MaxMessageMB > d.MaxMemoryMB {
 		return errors.New("max_memory_mb is below max_message_mb")
 	}
-	d.allow = nil
-	for _, s := range d.Allow {
-		p, err := netip.ParsePrefix(s)
-		if a, single := netip.ParseAddr(s); single == nil {
-			p, err = netip.PrefixFrom(a, a.BitLen()), nil
-		}
-		if err != nil {
-			return fmt.Errorf("allow %q: an address or a network, such as 192.168.1.0/24", s)
-		}
-		d.allow = append(d.allow, p.Masked())
+	gate, err := line.NewGate(d.Allow, d.MaxConnections, d.MaxPerAddress)
+	if err != nil {
+		return err
 	}
+	d.gate = gate
 	d.options = astm.Options{CodePage: d.CodePage, NoValue: d.NoValue}
 	for _, t := range d.Tests {
 		d.options.Tests = append(d.options.Tests, astm.Test(t))

@@ -14,6 +14,7 @@ import (
 	"github.com/hostd/hostd/core/protocols/astm"
 	"github.com/hostd/hostd/core/sdk"
 	"github.com/hostd/hostd/core/sdk/exam"
+	"github.com/hostd/hostd/core/sdk/line"
 )
 
 // send delivers a message as it should be, and hears every answer.
@@ -262,9 +263,23 @@ func TestAllow(t *testing.T) {
 			continue
 		}
 		c.ends()
-		if !strings.Contains(r.log.String(), "its address is not among allow") {
+		if !strings.Contains(r.log.String(), line.NotAllowed) {
 			t.Errorf("%s: %s", allow, r.log.String())
 		}
+	}
+}
+
+// TestOneAddress holds that an instrument which never ends its connections does not keep the others out.
+func TestOneAddress(t *testing.T) {
+	r := newRig(t, map[string]any{"max_connections": 3, "max_per_address": 2})
+	for range 2 {
+		c := r.call()
+		c.say(enq)
+		c.expect(ack)
+	}
+	r.call().ends()
+	if !strings.Contains(r.log.String(), line.TooManyEach) {
+		t.Error(r.log.String())
 	}
 }
 

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
-	"sync/atomic"
 	"time"
+
+	"github.com/hostd/hostd/core/sdk/line"
 )
 
 // listens begins a port that instruments call.
@@ -35,7 +35,6 @@ func (d *device) listen(ctx context.Context, address string) error {
 
 // accept serves each instrument that calls, as many as may be connected at once.
 func (d *device) accept(ctx context.Context, ln net.Listener) error {
-	var open atomic.Int64
 	var told time.Time
 	for {
 		tcp, err := ln.Accept()
@@ -45,44 +44,20 @@ func (d *device) accept(ctx context.Context, ln net.Listener) error {
 		case err != nil:
 			return fmt.Errorf("accept: %w", err)
 		}
-		why := ""
-		switch {
-		case !d.allowed(tcp.RemoteAddr()):
-			why = "its address is not among allow"
-		case open.Load() >= int64(d.MaxConnections):
-			why = "max_connections are open"
-		}
-		if why != "" {
+		peer := line.Peer(tcp)
+		if refusal := d.gate.Enter(peer); refusal != "" {
 			if now := time.Now(); now.Sub(told) > time.Minute {
 				told = now
-				d.env.Log.Warn("connection refused", "peer", tcp.RemoteAddr().String(), "why", why)
+				d.env.Log.Warn(refusal, "peer", peer.String())
 			}
 			tcp.Close()
 			continue
 		}
-		open.Add(1)
 		d.env.Go(func(ctx context.Context) error {
-			defer open.Add(-1)
+			defer d.gate.Leave(peer)
 			return d.call(ctx, tcp)
 		})
 	}
-}
-
-func (d *device) allowed(a net.Addr) bool {
-	if len(d.allow) == 0 {
-		return true
-	}
-	tcp, ok := a.(*net.TCPAddr)
-	if !ok {
-		return false
-	}
-	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
-	for _, p := range d.allow {
-		if p.Contains(ip) || p.Addr().Is4In6() && netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96).Contains(ip) {
-			return true
-		}
-	}
-	return false
 }
 
 // call serves one instrument until its connection ends, which is no failure of the device.

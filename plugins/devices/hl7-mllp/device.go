@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hostd/hostd/core/sdk"
+	"github.com/hostd/hostd/core/sdk/line"
 )
 
 // session is the time between an Open and its Close.
@@ -21,7 +21,7 @@ import (
 type session struct {
 	d       *device
 	env     sdk.Env
-	gate    *gate
+	gate    *line.Gate
 	budget  *budget
 	notices *notices
 	large   chan struct{} // has one token: of the messages that take much memory one is decoded at a time
@@ -99,10 +99,13 @@ func newSession(d *device, env sdk.Env, from sdk.Position) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	gate, err := line.NewGate(d.Allow, d.MaxConnections, d.MaxPerAddress)
+	if err != nil {
+		return nil, err
+	}
 	s := &session{
 		d: d, env: env, budget: newBudget(d.MemoryMB << 20), notices: newNotices(env.Log), large: make(chan struct{}, 1),
-		gate:  &gate{allow: d.allow, most: d.MaxConnections, each: d.MaxPerAddress, of: map[netip.Addr]int{}},
-		ready: make(chan struct{}, 1), underway: map[key]*message{}, memory: memory, conns: map[net.Conn]struct{}{},
+		gate: gate, ready: make(chan struct{}, 1), underway: map[key]*message{}, memory: memory, conns: map[net.Conn]struct{}{},
 	}
 	s.replies.Store(time.Now().UnixMicro())
 	return s, nil

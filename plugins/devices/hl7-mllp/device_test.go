@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"math/big"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -96,33 +95,6 @@ func TestMemoryIsShared(t *testing.T) {
 	}
 }
 
-// TestGate counts who may come in.
-func TestGate(t *testing.T) {
-	allow, err := parseAllow([]string{"10.1.0.0/16", "192.0.2.7", "::1"})
-	must(t, err)
-	g := &gate{allow: allow, most: 3, each: 2, of: map[netip.Addr]int{}}
-	for i, c := range []struct{ peer, want string }{
-		{"10.2.0.1", notAllowed},
-		{"10.1.0.1", ""},
-		{"10.1.0.1", ""},
-		{"10.1.0.1", tooManyEach},
-		{"192.0.2.7", ""},
-		{"::1", tooMany},
-		{"192.0.2.8", notAllowed},
-	} {
-		if got := g.enter(netip.MustParseAddr(c.peer)); got != c.want {
-			t.Errorf("%d: %s: %q, want %q", i, c.peer, got, c.want)
-		}
-	}
-	g.leave(netip.MustParseAddr("10.1.0.1"))
-	if got := g.enter(netip.MustParseAddr("::1")); got != "" {
-		t.Errorf("after one has left: %s", got)
-	}
-	if _, err := parseAllow([]string{"10.1.0.0/16", "hospital"}); err == nil || !strings.Contains(err.Error(), "allow[1]") || strings.Contains(err.Error(), "hospital") {
-		t.Errorf("a name: %v", err)
-	}
-}
-
 // TestTurnedAway holds that a peer outside of the list and one connection too many are closed, and others are served.
 func TestTurnedAway(t *testing.T) {
 	r := newRig(t, map[string]any{"allow": []any{"192.0.2.0/24"}}).mustOpen()
@@ -169,7 +141,7 @@ func TestSlowloris(t *testing.T) {
 			good.want("AA " + fmt.Sprint(i))
 		}
 		want := min(each, all+1)
-		for r.d.session.gate.now() > want { // those too many are being turned away
+		for r.d.session.connected() > want { // those too many are being turned away
 			time.Sleep(time.Millisecond)
 		}
 		if free := r.d.session.budget.left(); free != 48<<20 {

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"github.com/hostd/hostd/core/sdk/line"
 )
 
 const (
@@ -48,14 +50,14 @@ func (s *session) listen(ctx context.Context, config *tls.Config) error {
 
 // admit takes a connection, or closes it at once.
 func (s *session) admit(conn net.Conn, config *tls.Config) {
-	peer := addrOf(conn)
-	if refusal := s.gate.enter(peer); refusal != "" {
+	peer := line.Peer(conn)
+	if refusal := s.gate.Enter(peer); refusal != "" {
 		s.notices.warn(refusal, "peer", peer.String())
 		_ = conn.Close() // nothing was said on it
 		return
 	}
 	s.env.Go(func(ctx context.Context) error {
-		defer s.gate.leave(peer)
+		defer s.gate.Leave(peer)
 		if config != nil {
 			conn = tls.Server(conn, config)
 		}
@@ -73,7 +75,7 @@ func (s *session) call(ctx context.Context, config *tls.Config) error {
 	if err != nil {
 		return err
 	}
-	peer := addrOf(conn)
+	peer := line.Peer(conn)
 	if config != nil {
 		conn = tls.Client(conn, config)
 	}
@@ -94,13 +96,6 @@ func (s *session) call(ctx context.Context, config *tls.Config) error {
 		return nil
 	})
 	return nil
-}
-
-func addrOf(conn net.Conn) netip.Addr {
-	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
-		return a.AddrPort().Addr().Unmap()
-	}
-	return netip.Addr{}
 }
 
 // converse talks with a peer until it or the session ends. It closes the connection. An error is why it could not go on.

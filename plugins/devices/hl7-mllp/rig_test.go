@@ -336,10 +336,11 @@ func (r *rig) failure() error {
 	return r.readErr
 }
 
-func (g *gate) now() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.count
+// connected is how many peers are being served.
+func (s *session) connected() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
 }
 
 func (b *budget) left() int {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hostd/hostd/core/protocols/hl7"
 	"github.com/hostd/hostd/core/protocols/textenc"
+	"github.com/hostd/hostd/core/sdk/line"
 )
 
 // device takes the messages of all senders, and answers each when it is stored. The tagged fields are its settings.
@@ -34,7 +35,6 @@ type device struct {
 
 	Sources []source `setting:"sources" help:"what is different for some senders; the first that fits counts"`
 
-	allow    []netip.Prefix
 	*session // nil while it is closed
 }
 
@@ -80,8 +80,7 @@ func (d *device) check() error {
 	if d.Listen != "" && d.TLSCert == "" && (d.TLS || d.TLSCA != "") {
 		fault("tls_cert: is needed to listen with TLS")
 	}
-	var err error
-	if d.allow, err = parseAllow(d.Allow); err != nil {
+	if _, err := line.NewGate(d.Allow, d.MaxConnections, d.MaxPerAddress); err != nil {
 		faults = append(faults, err)
 	}
 	for i := range d.Sources {
@@ -98,7 +97,7 @@ func (d *device) check() error {
 // check prepares the source. An error begins with the setting.
 func (s *source) check() (err error) {
 	if s.Address != "" {
-		if s.prefix, err = parsePrefix(s.Address); err != nil {
+		if s.prefix, err = line.ParseNetwork(s.Address); err != nil {
 			return errors.New("address: must be an address or a range such as 10.1.0.0/16")
 		}
 	}
