@@ -29,7 +29,7 @@ type simulation struct {
 	quiet           time.Duration
 	enhanced        bool
 	numbered        bool
-	ca              string
+	ca, cert, key   string
 	ways            string
 	seed            uint64
 	suite           bool
@@ -49,6 +49,8 @@ func (s *simulation) flags() *flag.FlagSet {
 	f.BoolVar(&s.enhanced, "enhanced", false, "ask for enhanced acknowledgement: CA, then AA")
 	f.BoolVar(&s.numbered, "numbered", false, "the n-th patient is K-00000n, and a line says when the message was acknowledged, and on which connection where there are several")
 	f.StringVar(&s.ca, "tls-ca", "", "file with the certificate that the receiver's is signed with; calls with TLS")
+	f.StringVar(&s.cert, "tls-cert", "", "file with our certificate, where the receiver asks for one")
+	f.StringVar(&s.key, "tls-key", "", "file with its key")
 	f.StringVar(&s.ways, "misbehave", "", "noise, split, cut, control, silence, in turn; separated by commas")
 	f.Uint64Var(&s.seed, "seed", 0, "the same seed makes the same people; 0 takes one from the clock")
 	f.BoolVar(&s.suite, "conformance", false, "be the instrument of the conformance suite")
@@ -79,6 +81,8 @@ func (s *simulation) check() error {
 		return errors.New("--count, --every, --rate, --size, --timeout and --quiet cannot be negative")
 	case s.ca != "" && s.listen != "":
 		return errors.New("--tls-ca goes with --connect")
+	case (s.cert == "") != (s.key == "") || s.cert != "" && s.ca == "":
+		return errors.New("--tls-cert and --tls-key go with each other and with --tls-ca")
 	}
 	return nil
 }
@@ -154,6 +158,13 @@ func (s *simulation) line() (dial func(context.Context) (sim.Conn, error), where
 		return nil, "", nil, err
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, ServerName: host}
+	if s.cert != "" {
+		ours, err := tls.LoadX509KeyPair(s.cert, s.key)
+		if err != nil {
+			return nil, "", nil, fmt.Errorf("--tls-cert, --tls-key: %w", err)
+		}
+		config.Certificates = []tls.Certificate{ours}
+	}
 	return func(ctx context.Context) (sim.Conn, error) {
 		conn, err := sim.Dial(ctx, s.connect)
 		if err != nil {

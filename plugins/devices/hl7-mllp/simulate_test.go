@@ -73,6 +73,9 @@ func TestSimulate(t *testing.T) {
 		{"--count 10", map[string]any{"sources": []any{map[string]any{"reply": "commit"}}}, ""},
 		{"--count 10 --misbehave noise,split,control,silence,cut --quiet 20ms", nil, "noise truncated noise truncated"},
 		{"--count 5 --tls-ca " + filepath.Join(dir, "cert.pem"), map[string]any{"tls_cert": filepath.Join(dir, "cert.pem"), "tls_key": filepath.Join(dir, "key.pem")}, ""},
+		{"--count 5 --tls-ca " + filepath.Join(dir, "cert.pem") + " --tls-cert " + filepath.Join(dir, "cert.pem") + " --tls-key " + filepath.Join(dir, "key.pem"), map[string]any{
+			"tls_cert": filepath.Join(dir, "cert.pem"), "tls_key": filepath.Join(dir, "key.pem"), "tls_ca": filepath.Join(dir, "cert.pem"),
+		}, ""},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			r := newRig(t, c.settings).mustOpen()
@@ -215,7 +218,7 @@ func TestCallerCountsOnlyItsReply(t *testing.T) {
 func TestSimulateRefuses(t *testing.T) {
 	for args, want := range map[string]string{
 		"": "one of them", "--connect a:1 --listen b:2": "one of them", "--connect a:1 --misbehave x": "--misbehave knows", "--connect a:1 --count -1": "negative",
-		"--connect a:1 --connections 0": "--connections", "--listen :0 --tls-ca x": "--tls-ca",
+		"--connect a:1 --connections 0": "--connections", "--listen :0 --tls-ca x": "--tls-ca", "--connect a:1 --tls-ca x --tls-cert y": "--tls-key", "--connect a:1 --tls-cert x --tls-key y": "--tls-ca",
 	} {
 		if err := simulate(t.Context(), strings.Fields(args), nil, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", args, err)
