@@ -67,6 +67,9 @@ func (s *Spool) moveBlob(staged, path string) error {
 	if err == nil {
 		err = s.disk.dirs.Sync(dir)
 	}
+	if err == nil && s.disk.dirless {
+		err = s.syncBlob(path) // Rule 18: a record that is written over zeros may be on the disk before the name is
+	}
 	return diskError("take attachment", err)
 }
 

@@ -117,13 +117,14 @@ func (g *group) finish(seg *segment, by *sealer) (err error) {
 // put writes the group at the end of the segment and syncs it.
 func (s *Spool) put(seg *segment, g *group) error {
 	buf := s.withRoom(seg, g)
-	seg.size = max(seg.size, seg.end+int64(len(buf)))
-	if _, err := s.cur.WriteAt(buf, seg.end); err != nil {
-		if isFull(err) && s.disk.Truncate(s.path(seg), seg.end) == nil {
-			seg.size = seg.end
-			return diskError("write group", err) // the file is whole: it goes on when there is space
+	whole, err := s.writeAtEnd(seg, buf)
+	if whole && len(buf) > len(g.buf) {
+		whole, err = s.writeAtEnd(seg, g.buf) // the disk has no space for zeros
+	}
+	if err != nil {
+		if !whole {
+			s.abandon(seg)
 		}
-		s.abandon(seg)
 		return diskError("write group", err)
 	}
 	if err := s.cur.Sync(); err != nil {
@@ -131,6 +132,16 @@ func (s *Spool) put(seg *segment, g *group) error {
 		return diskError("sync group", err)
 	}
 	return nil
+}
+
+// writeAtEnd writes buf behind the log. whole says of an error that the disk is full and the file as it was: it goes on when there is
+// space.
+func (s *Spool) writeAtEnd(seg *segment, buf []byte) (whole bool, err error) {
+	seg.size = max(seg.size, seg.end+int64(len(buf)))
+	if _, err = s.cur.WriteAt(buf, seg.end); isFull(err) && s.disk.Truncate(s.path(seg), seg.end) == nil {
+		seg.size, whole = seg.end, true
+	}
+	return whole, err
 }
 
 // abandon seals the newest segment at its last synced byte. It is never synced again: the kernel may have dropped

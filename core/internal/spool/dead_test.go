@@ -119,7 +119,7 @@ func (h *heedful) Remove(path string) error {
 
 // Letters are closed while they are read, and their bytes go all the same.
 func TestFileOfClosedLettersGoesOnWindows(t *testing.T) {
-	dir, opt := t.TempDir(), Options{disk: disk{&heedful{open: map[string]int{}}, osDirs{}}}
+	dir, opt := t.TempDir(), Options{disk: disk{files: &heedful{open: map[string]int{}}, dirs: osDirs{}}}
 	for n := range 2 {
 		s, err := Open(dir, opt)
 		if err != nil {

@@ -38,10 +38,11 @@ type dirs interface {
 // disk is the file system that a spool works on.
 type disk struct {
 	files
-	dirs dirs
+	dirs    dirs
+	dirless bool // Sync of a folder does nothing: what was renamed is on the disk with the next sync of a file
 }
 
-func osDisk() disk { return disk{files: osFiles{}, dirs: osDirs{}} }
+func osDisk() disk { return disk{files: osFiles{}, dirs: osDirs{}, dirless: onWindows} }
 
 type osFiles struct{}
 

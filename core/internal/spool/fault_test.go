@@ -220,6 +220,52 @@ func nthFails(t *testing.T, op string, n, length int, cause error) error {
 	return l.check(t, d.crash(rnd, n%2 == 0))
 }
 
+// A group that has space on the disk is stored, also where its zeros have none.
+func TestFullDiskHasNoRoomForZeros(t *testing.T) {
+	d := newMemDisk()
+	s := onModel(t, d, Options{})
+	put(t, s, batch("d", 1, "one"))
+	s.cur = &fullFile{s.cur, s.newest().size + 2000}
+	taken := 0
+	for {
+		var answer error
+		if err := s.Append(t.Context(), batch("d", 1, noise(700)), func(err error) { answer = err }); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.commit(false); !errors.Is(err, answer) {
+			t.Fatal(err, answer)
+		} else if errors.Is(err, ErrFull) {
+			break
+		}
+		taken++
+	}
+	path, end := s.path(s.newest()), s.end(s.newest())
+	if end <= roomStep || end != int64(len(d.names[path].data)) {
+		t.Errorf("the disk is full after %d bytes, and the file has %d", end, len(d.names[path].data))
+	}
+	refs := drain(t, s, 0)
+	if err := s.Settle(0, refs[0].Seq, 1, 0); err != nil || len(refs) != taken+1 {
+		t.Fatalf("%d records of %d, %v", len(refs), taken+1, err)
+	}
+	if err := s.commit(false); err != nil {
+		t.Errorf("a cursor of a few bytes: %v", err)
+	}
+}
+
+// fullFile is a file that cannot grow beyond most.
+type fullFile struct {
+	file
+	most int64
+}
+
+func (f *fullFile) WriteAt(p []byte, off int64) (int, error) {
+	if fit := max(f.most-off, 0); int64(len(p)) > fit {
+		n, err := f.file.WriteAt(p[:fit], off)
+		return n, errors.Join(syscall.ENOSPC, err)
+	}
+	return f.file.WriteAt(p, off)
+}
+
 func TestFullDiskIsNamedAndPasses(t *testing.T) {
 	d := newMemDisk()
 	s, err := Open("data/spool", Options{disk: d.disk()})

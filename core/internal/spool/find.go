@@ -270,7 +270,7 @@ func (i *Inspection) places() []place {
 				continue // never synced
 			}
 			if f.num == after.prev {
-				p.end = min(f.size, after.prevEnd)
+				p.end = min(f.whole, after.prevEnd)
 			}
 		}
 		after = f

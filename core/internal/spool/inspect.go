@@ -77,7 +77,7 @@ func Inspect(dir string, opt Options) (*Inspection, error) {
 func trim(files []*found) {
 	for n := range files[:max(len(files)-1, 0)] {
 		if next := files[n+1]; next.snap != nil && next.prev == files[n].num {
-			files[n].size = min(files[n].size, next.prevEnd)
+			files[n].size = min(files[n].whole, next.prevEnd)
 		}
 	}
 }

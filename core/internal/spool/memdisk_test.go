@@ -62,7 +62,9 @@ func newMemDisk() *memDisk {
 	return &memDisk{names: map[string]*memFile{}, stable: map[string]*memFile{}, folders: map[string]bool{}, firm: map[string]bool{}}
 }
 
-func (d *memDisk) disk() disk { return disk{files: d, dirs: memDirs{d}} }
+func (d *memDisk) disk() disk {
+	return disk{files: d, dirs: memDirs{d}, dirless: d.entries == noSync}
+}
 
 func (d *memDisk) op(name string) error {
 	d.ops++
@@ -206,7 +208,7 @@ func (h memHandle) Sync() error {
 		f.dirty = nil // the kernel forgets what it could not write, and the next sync says that all is well
 		return err
 	}
-	grown := len(f.data) != len(f.synced)
+	grown := len(f.data) != len(f.synced) || f.cut < int64(len(f.synced)) // or was cut and has grown again
 	f.synced = f.synced[:min(int64(len(f.synced)), f.cut)]
 	for _, r := range f.dirty {
 		r.to = min(r.to, int64(len(f.data)))

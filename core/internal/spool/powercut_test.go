@@ -16,14 +16,15 @@ import (
 )
 
 var (
-	powerCutsEach = flag.Int("power-cuts", 12*cutsOfALife, "of TestPowerCutLosesNothingAcknowledged: how often the power is cut in each of its six forms")
+	powerCutsEach = flag.Int("power-cuts", 13*cutsOfALife, "of TestPowerCutLosesNothingAcknowledged: how often the power is cut in each of its six forms")
 	powerSeed     = flag.Uint64("power-seed", 1000, "of TestPowerCutLosesNothingAcknowledged: the first seed; a form takes as many as it needs")
 )
 
 // powerSeeds have found something, and come before the others: torn groups and letters that were called damaged (0, 3), a torn end
 // behind a torn head (5, 8, 34), one of a segment that came back (17, 30), letters that were not synced (85, 153), or were closed
-// and came back (1, 36), and a segment that was not synced by the opening that read it (12).
-var powerSeeds = []uint64{0, 1, 3, 5, 8, 12, 17, 30, 34, 36, 85, 153}
+// and came back (1, 36), a segment that was not synced by the opening that read it (12), and a record that was on the disk before the
+// name of its attachment (50123).
+var powerSeeds = []uint64{0, 1, 3, 5, 8, 12, 17, 30, 34, 36, 85, 153, 50123}
 
 const (
 	cutsOfALife = 12  // after which a new spool is begun

@@ -14,7 +14,8 @@ import (
 // found is a segment as it lies in the folder.
 type found struct {
 	*segment
-	size    int64  // of the file, but for zeros at its end
+	whole   int64  // bytes of the file
+	size    int64  // of those, but for zeros at their end: where the log can end
 	snap    *state // nil where its head is damaged
 	prev    uint32 // number of the segment before it in the log
 	prevEnd int64  // bytes of that one that are the log
@@ -134,7 +135,7 @@ func (s *Spool) heads() ([]*found, error) {
 			}
 			continue
 		}
-		f := &found{segment: &segment{num: num, salt: salt, name: info.Name()}, size: info.Size()}
+		f := &found{segment: &segment{num: num, salt: salt, name: info.Name()}, whole: info.Size()}
 		if err := s.inspect(f); err != nil {
 			return nil, err
 		}
@@ -177,7 +178,7 @@ func (s *Spool) inspect(f *found) error {
 	if err != nil {
 		return fmt.Errorf("open segment: %w", err)
 	}
-	f.size = logEnd(src, f.salt, f.size)
+	f.size = logEnd(src, f.salt, f.whole)
 	f.end = f.size
 	c := scanner{src: src, salt: f.salt, end: f.size, stubborn: true, master: s.opt.Key}
 	for {
@@ -210,7 +211,7 @@ func (s *Spool) link(chain []*found) error {
 		}
 		f.last = after.snap.next - 1
 		if f.num == after.prev {
-			f.end = min(f.size, after.prevEnd)
+			f.end = min(f.whole, after.prevEnd) // zeros before it are damage
 			continue
 		}
 		s.state = &state{} // what stands before a newer snapshot does not count
@@ -255,7 +256,7 @@ func (s *Spool) doubt(chain []*found, headless bool) {
 		return
 	}
 	for _, f := range chain {
-		s.state.next += uint64(f.size / headerSize)
+		s.state.next += uint64(f.whole / headerSize)
 	}
 	if headless {
 		s.state.next = max(s.state.next, uint64(time.Now().UnixMicro()))

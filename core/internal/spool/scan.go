@@ -103,35 +103,33 @@ func (c *scanner) next() (frame, bool, error) {
 // flipped. What cannot be read there is no zero.
 func logEnd(src io.ReaderAt, salt uint32, size int64) int64 {
 	end := lastByte(src, size)
-	var b [headerSize]byte
-	for at := max(end, headerSize); at <= min(end+headerSize, size); at++ {
-		if _, err := src.ReadAt(b[:], at-headerSize); failed(err) {
-			break
-		}
-		if isTrailer(b[:], salt) {
+	from, most := max(end-headerSize, 0), min(end+headerSize, size)
+	b := make([]byte, most-from)
+	if failed(readTry(src, b, from)) {
+		return most
+	}
+	for at := max(end, headerSize); at <= most; at++ {
+		if h, _, ok := mended(b[at-headerSize-from:], salt); ok && h.kind == kindTrailer {
 			return at
 		}
 	}
 	return end
 }
 
-// isTrailer says whether b is a trailer, whole or with one flipped bit.
-func isTrailer(b []byte, salt uint32) bool {
-	good := func() bool {
-		h, ok := parseHeader(b, salt)
-		return ok && h.kind == kindTrailer
-	}
-	if good() {
-		return true
+// mended is the header at the start of b, and the bit of it that is flipped, -1 where none is.
+func mended(b []byte, salt uint32) (h header, flipped int, ok bool) {
+	c := [headerSize]byte(b)
+	if h, ok = parseHeader(c[:], salt); ok {
+		return h, -1, true
 	}
 	for bit := range 8 * headerSize {
-		b[bit/8] ^= 1 << (bit % 8)
-		if good() {
-			return true
+		c[bit/8] ^= 1 << (bit % 8)
+		if h, ok = parseHeader(c[:], salt); ok {
+			return h, bit, true
 		}
-		b[bit/8] ^= 1 << (bit % 8)
+		c[bit/8] ^= 1 << (bit % 8)
 	}
-	return false
+	return header{}, 0, false
 }
 
 // lastByte is where the last byte ends that is not zero.
@@ -140,7 +138,7 @@ func lastByte(src io.ReaderAt, size int64) int64 {
 	for end := size; end > 0; {
 		at := max(end-block, 0)
 		piece := buf[:end-at]
-		if n, err := src.ReadAt(piece, at); n < len(piece) && failed(err) {
+		if failed(readTry(src, piece, at)) {
 			return end
 		}
 		if piece = bytes.TrimRight(piece, "\x00"); len(piece) > 0 {
@@ -149,6 +147,19 @@ func lastByte(src io.ReaderAt, size int64) int64 {
 		end = at
 	}
 	return 0
+}
+
+// readTry fills p from off as often as it takes, up to maxFails times; bytes that the file does not have read as zeros.
+func readTry(src io.ReaderAt, p []byte, off int64) error {
+	n, err := src.ReadAt(p, off)
+	for try := 1; try < maxFails && n < len(p) && failed(err); try++ {
+		n, err = src.ReadAt(p, off)
+	}
+	clear(p[n:])
+	if n == len(p) {
+		return nil
+	}
+	return err
 }
 
 // lookAgain goes back to a place in synced bytes that holds no good frame, once: what was read may be wrong, and not the disk.
@@ -324,10 +335,6 @@ func (c *scanner) at(off, end int64) { c.off, c.end = off, end }
 // torn says of the bytes that one sync was to cover, whose frames are good but for bad, whether they never reached the disk
 // whole: their end is missing, or at least one sector of each frame in bad.
 func (c *scanner) torn(written span, bad []span) bool {
-	var end [8]byte
-	if n, err := c.src.ReadAt(end[:], max(written.to-8, 0)); n == 8 && err == nil && end == [8]byte{} {
-		return true // no trailer ends so
-	}
 	lost := len(bad) == 0
 	for _, b := range bad {
 		switch c.why(b, written) {
@@ -357,8 +364,11 @@ func (c *scanner) why(b, written span) cause {
 	if n, err := c.src.ReadAt(raw, b.from); n < len(raw) || n < headerSize {
 		return causeIf(!failed(err) && c.blank(b, written), isLost)
 	}
-	h, ok := parseHeader(raw, c.salt)
-	if !ok {
+	h, flipped, ok := mended(raw, c.salt)
+	if at := b.from + int64(flipped/8); ok && flipped >= 0 && !c.blank(span{at, at + 1}, written) {
+		return isDamage
+	}
+	if !ok || flipped >= 0 {
 		return causeIf(c.blank(span{b.from, b.from + headerSize}, written), isLost)
 	}
 	payload := raw[headerSize:]

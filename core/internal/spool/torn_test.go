@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -266,6 +267,140 @@ func TestFlippedBitBesideZerosIsNoTornGroup(t *testing.T) {
 			}
 			s.Close()
 		}
+	}
+}
+
+// withZeroAt is the log of a spool's only segment, and where the header of its trailer begins, or of the record of zeros before it: its
+// last byte is in another sector than the rest, and is zero.
+func withZeroAt(t *testing.T, opt Options, zeros bool) (path string, log []byte, at int64) {
+	t.Helper()
+	for {
+		d := newMemDisk()
+		s := onModel(t, d, opt)
+		put(t, s, batch("d", 1, "one"))
+		first := s.end(s.newest()) + headerSize // of the record that fills up
+		if opt.Seal {
+			first += sealedExtra
+		}
+		fill := int(2*sector - (first+headerSize-1)%sector)
+		b := Batch{Device: "d", Records: []Entry{{Payload: []byte(noise(fill)), Sinks: 1}}}
+		if zeros {
+			b.Records = append(b.Records, Entry{Payload: make([]byte, 3*sector), Sinks: 1})
+		}
+		put(t, s, b)
+		path, at = s.path(s.newest()), first+int64(fill)
+		log = bytes.Clone(d.names[path].data[:s.end(s.newest())])
+		s.Close()
+		if last := at + headerSize - 1; last%sector != 0 {
+			t.Fatalf("the header ends at %d", last)
+		} else if log[last] == 0 {
+			return path, log, at
+		}
+	}
+}
+
+// A header whose last byte is zero and alone in its sector is not lost when a bit of the rest is flipped.
+func TestFlippedBitInAHeaderThatEndsInASectorOfZeros(t *testing.T) {
+	t.Parallel()
+	for name, opt := range forms {
+		for _, zeros := range []bool{false, !opt.Seal} { // a sealed payload has none
+			path, log, at := withZeroAt(t, opt, zeros)
+			for bit := range 8 * (headerSize - 1) {
+				d := newMemDisk()
+				flipped := append(bytes.Clone(log), make([]byte, 3*sector)...)
+				flipped[int(at)+bit/8] ^= 1 << (bit % 8)
+				d.names[path] = &memFile{data: flipped, cut: 1 << 62}
+				s := onModel(t, d, opt)
+				if n, st := len(drain(t, s, 0)), s.Stats(); n != 2 || st.Quarantined != 1 || st.Torn > 0 {
+					t.Fatalf("%s: bit %d of the header, zeros behind it %v: %d records, %+v", name, bit, zeros, n, st)
+				}
+				s.Close()
+			}
+		}
+	}
+}
+
+// A flipped bit in a letter that ends in zeros is damage, and is set aside.
+func TestFlippedBitInALetterOfZeros(t *testing.T) {
+	t.Parallel()
+	d := newMemDisk()
+	s := onModel(t, d, Options{})
+	put(t, s, batch("d", 1, string(make([]byte, 700))))
+	if err := s.Dead(t.Context(), 0, drain(t, s, 0)[0], "no column", 1); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	files := map[string][]byte{}
+	for name, f := range d.names {
+		files[name] = f.data
+	}
+	path := deadPath(t, files)
+	for at := range files[path] {
+		flipped := newMemDisk()
+		for name, data := range files {
+			flipped.names[name] = &memFile{data: bytes.Clone(data), cut: 1 << 62}
+		}
+		flipped.names[path].data[at] ^= 1 << (at % 8)
+		s := onModel(t, flipped, Options{})
+		if st := s.Stats(); st.Quarantined != 1 || st.Torn > 0 {
+			t.Errorf("byte %d: %+v", at, st)
+		}
+		s.Close()
+	}
+}
+
+// A disk that refuses to read a few times takes nothing from the log, also where the log ends in a zero.
+func TestFailedReadAtTheEndOfTheLog(t *testing.T) {
+	t.Parallel()
+	for name, opt := range forms {
+		path, log, _ := withZeroAt(t, opt, false)
+		for n := 1; ; n++ {
+			d, reads := newMemDisk(), 0
+			d.names[path] = &memFile{data: append(bytes.Clone(log), make([]byte, 3*block)...), cut: 1 << 62}
+			d.fail = func(_ int, op string) error {
+				if op == "read" {
+					reads++
+				}
+				if op == "read" && reads >= n && reads < n+maxFails {
+					return syscall.EIO
+				}
+				return nil
+			}
+			s := onModel(t, d, opt)
+			d.fail = nil
+			if got := len(drain(t, s, 0)); got != 2 {
+				t.Errorf("%s: reads from %d on fail: %d records", name, n, got)
+			}
+			s.Close()
+			if reads < n {
+				break
+			}
+		}
+	}
+}
+
+// Zeros in the place of the end of a segment are damage where the next one says that the log goes on.
+func TestZerosAtTheEndOfAClosedSegmentAreDamage(t *testing.T) {
+	t.Parallel()
+	for name, opt := range forms {
+		opt.SegmentSize, opt.Describe = 4<<10, describeText
+		d := newMemDisk()
+		s := onModel(t, d, opt)
+		put(t, s, batch("d", 1, "1;exam;;;one"))
+		from, path := s.end(s.newest()), s.path(s.newest())
+		for s.path(s.newest()) == path {
+			put(t, s, batch("d", 1, "2;exam;;;"+noise(300)))
+		}
+		s.Close()
+		clear(d.names[path].data[from:])
+		s = onModel(t, d, opt)
+		if _, _, err := s.SweepBlobs(t.Context()); err == nil {
+			t.Errorf("%s: attachments are swept", name)
+		}
+		if n, st := len(drain(t, s, 0)), s.Stats(); n != 2 || st.Quarantined != 1 {
+			t.Errorf("%s: %d records, %+v", name, n, st)
+		}
+		s.Close()
 	}
 }
 
