@@ -44,7 +44,7 @@ func FuzzOpen(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		d := newMemDisk()
 		d.names[filepath.FromSlash(fuzzPath)] = &memFile{data: slices.Clone(data), synced: slices.Clone(data), cut: 1 << 62}
-		s, err := Open("data/spool", Options{disk: d.disk()})
+		s, err := Open("data/spool", Options{disk: d.disk(), SegmentSize: 4 << 10})
 		if err != nil {
 			t.Fatal(err)
 		}

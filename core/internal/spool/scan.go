@@ -3,10 +3,12 @@ package spool
 import (
 	"bytes"
 	"crypto/cipher"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math/bits"
 )
 
 // chunk is how many bytes a scanner reads at once.
@@ -121,6 +123,9 @@ func mended(b []byte, salt uint32) (h header, flipped int, ok bool) {
 	c := [headerSize]byte(b)
 	if h, ok = parseHeader(c[:], salt); ok {
 		return h, -1, true
+	}
+	if bits.OnesCount32(binary.LittleEndian.Uint32(c[:])^magic) > 1 {
+		return header{}, 0, false
 	}
 	for bit := range 8 * headerSize {
 		c[bit/8] ^= 1 << (bit % 8)
