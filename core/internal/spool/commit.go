@@ -23,7 +23,7 @@ type segment struct {
 
 	indexed bool // guarded by Spool.mu: its index file was looked at
 
-	size int64 // of the file, in Run's goroutine: the log, and zeros behind it
+	whole int64 // bytes of the file: the log, and zeros behind it; set by Open, and then of Run's goroutine
 
 	end  int64  // guarded by Spool.mu: bytes that are the log; all of them synced
 	last uint64 // guarded by Spool.mu: no record in it has a higher seq
@@ -137,9 +137,9 @@ func (s *Spool) put(seg *segment, g *group) error {
 // writeAtEnd writes buf behind the log. whole says of an error that the disk is full and the file as it was: it goes on when there is
 // space.
 func (s *Spool) writeAtEnd(seg *segment, buf []byte) (whole bool, err error) {
-	seg.size = max(seg.size, seg.end+int64(len(buf)))
+	seg.whole = max(seg.whole, seg.end+int64(len(buf)))
 	if _, err = s.cur.WriteAt(buf, seg.end); isFull(err) && s.disk.Truncate(s.path(seg), seg.end) == nil {
-		seg.size, whole = seg.end, true
+		seg.whole, whole = seg.end, true
 	}
 	return whole, err
 }
@@ -163,7 +163,7 @@ const (
 func (s *Spool) withRoom(seg *segment, g *group) []byte {
 	step := min(roomStep, s.segmentSize()/4)
 	end := seg.end + int64(len(g.buf))
-	if end <= seg.size || len(g.buf) > smallGroup || step == 0 || s.isLow() {
+	if end <= seg.whole || len(g.buf) > smallGroup || step == 0 || s.isLow() {
 		return g.buf
 	}
 	zeros := int((step - end%step) % step)
@@ -248,7 +248,7 @@ func (s *Spool) roll() (*segment, error) {
 		err = errors.Join(err, f.Close(), s.disk.Remove(s.path(seg)))
 		return nil, diskError("make segment", err)
 	}
-	seg.end, seg.size = int64(len(head)), int64(len(head))
+	seg.end, seg.whole = int64(len(head)), int64(len(head))
 	s.cur = f
 	s.adopt(seg)
 	select {

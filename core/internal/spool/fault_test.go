@@ -225,7 +225,7 @@ func TestFullDiskHasNoRoomForZeros(t *testing.T) {
 	d := newMemDisk()
 	s := onModel(t, d, Options{})
 	put(t, s, batch("d", 1, "one"))
-	s.cur = &fullFile{s.cur, s.newest().size + 2000}
+	s.cur = &fullFile{s.cur, s.newest().whole + 2000}
 	taken := 0
 	for {
 		var answer error

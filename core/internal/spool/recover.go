@@ -14,8 +14,7 @@ import (
 // found is a segment as it lies in the folder.
 type found struct {
 	*segment
-	whole   int64  // bytes of the file
-	size    int64  // of those, but for zeros at their end: where the log can end
+	size    int64  // bytes of the file but for zeros at its end: where the log can end
 	snap    *state // nil where its head is damaged
 	prev    uint32 // number of the segment before it in the log
 	prevEnd int64  // bytes of that one that are the log
@@ -135,7 +134,7 @@ func (s *Spool) heads() ([]*found, error) {
 			}
 			continue
 		}
-		f := &found{segment: &segment{num: num, salt: salt, name: info.Name()}, whole: info.Size()}
+		f := &found{segment: &segment{num: num, salt: salt, name: info.Name(), whole: info.Size()}}
 		if err := s.inspect(f); err != nil {
 			return nil, err
 		}

@@ -225,7 +225,7 @@ func (s *Spool) closeNewest() error {
 	}
 	err := s.cur.Close()
 	s.cur = nil
-	if seg := s.newest(); seg.size > seg.end {
+	if seg := s.newest(); seg.whole > seg.end {
 		err = errors.Join(err, s.disk.Truncate(s.path(seg), seg.end))
 	}
 	return err
