@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"flag"
@@ -149,7 +150,8 @@ func (c *clinic) flipBit(random *mrand.Rand) string {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	at, bit := random.IntN(len(b)), random.IntN(8)
+	log := len(bytes.TrimRight(b, "\x00")) // and of the room behind it a bit, too
+	at, bit := random.IntN(min(log+512, len(b))), random.IntN(8)
 	b[at] ^= 1 << bit
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		c.t.Fatal(err)
