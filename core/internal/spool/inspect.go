@@ -26,7 +26,7 @@ type Inspection struct {
 // SegmentReport is what Verify says of one file.
 type SegmentReport struct {
 	Name     string    `json:"name"`
-	Bytes    int64     `json:"bytes"`
+	Bytes    int64     `json:"bytes"` // of the file, with the room behind its log
 	Records  int       `json:"records"`
 	Copies   int       `json:"copies"` // of them, put in once more by a replay
 	First    uint64    `json:"first"`  // number of the first record, 0 where there is none
