@@ -63,8 +63,8 @@ var mutants = []mutation{
 		says:  "records were acknowledged while the disk was full|the full disk is not in the status|the host's position of the witness is",
 	},
 	{ // one write that fails, of many, counts as done
-		name: "one-write-passed-over", file: "core/internal/spool/commit.go", old: "if _, err := s.cur.WriteAt(buf, seg.end); err != nil {",
-		fresh: "if _, err := s.cur.WriteAt(buf, seg.end); err != nil && broken != \"one-write-passed-over\" {",
+		name: "one-write-passed-over", file: "core/internal/spool/commit.go", old: "	if err != nil {\n		if !whole {\n",
+		fresh: "	if err != nil && broken != \"one-write-passed-over\" {\n		if !whole {\n",
 		proof: []string{"TestSyscallFails", "-sweep", "5"},
 		says:  "the host's position of the witness is|records are safe,|lost, or out of order|were set aside as damaged",
 	},
