@@ -101,24 +101,24 @@ type Link struct {
 
 	// receiving
 	text     []byte
-	began    int64 // offset of the transfer's first byte
-	last     int   // number of the frame that was taken last, or -1
-	lastSum  uint32
-	record   int  // where the last record of text begins
-	newLine  bool // it was ended by the frame
-	refused  bool // the message was whole, and not taken
-	drop     bool // the message is too large: nothing is taken up to EOT
-	told     bool // a reject was given for the frame that is awaited
-	heard    bool // the message before is answered, and nothing has come since
+	began    int64  // offset of the transfer's first byte
+	last     int    // number of the frame that was taken last, or -1
+	lastSum  uint32 // of its content, see Token.sum
+	record   int    // where the last record of text begins
+	newLine  bool   // it was ended by the frame
+	refused  bool   // the message was whole, and not taken
+	drop     bool   // the message is too large: nothing is taken up to EOT
+	told     bool   // a reject was given for the frame that is awaited
+	heard    bool   // the message before is answered, and nothing has come since
 	ackedAt  time.Time
 	warnings []string
 	noise    noise
 
-	pending bool // delivered, and neither Safe nor NotSafe
-	before  undo // the frame that waits for it
-	number  int  // of that frame
-	sum     uint32
-	gone    bool // the sender has given up meanwhile
+	pending bool   // delivered, and neither Safe nor NotSafe
+	before  undo   // the frame that waits for it
+	number  int    // of that frame
+	sum     uint32 // of its content
+	gone    bool   // the sender has given up meanwhile
 	again   time.Time
 
 	// sending
