@@ -2,7 +2,13 @@ package host
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -241,10 +247,9 @@ func TestRetentionWhenTheClockIsPut(t *testing.T) {
 }
 
 // Where the clocks of a country change, nothing does: records keep their order and come once, a poll comes at its interval and
-// never twice or an hour late, and the two hours of the same name are told apart.
+// never twice or an hour late, and the two hours of the same name are told apart. Each zone has a process of its own: it is set
+// for all of one, and what other tests have left behind, such as the goroutine of a log file, reads it.
 func TestDaylightSaving(t *testing.T) {
-	local := time.Local
-	t.Cleanup(func() { time.Local = local })
 	for _, c := range []struct {
 		zone   string
 		change time.Time // in this zone, or in none
@@ -256,7 +261,13 @@ func TestDaylightSaving(t *testing.T) {
 		{"Australia/Lord_Howe", time.Date(2000, 8, 26, 15, 30, 0, 0, time.UTC), 0.5},
 		{"Asia/Seoul", time.Date(2000, 10, 29, 1, 0, 0, 0, time.UTC), 0},
 	} {
-		t.Run(fmt.Sprintf("%s %+.1f", c.zone, c.hours), func(t *testing.T) {
+		name := fmt.Sprintf("%s_%+.1f", strings.ReplaceAll(c.zone, "/", "_"), c.hours)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if os.Getenv(alone) == "" {
+				inOwnProcess(t, "^TestDaylightSaving$/^"+regexp.QuoteMeta(name)+"$")
+				return
+			}
 			zone, err := time.LoadLocation(c.zone)
 			if err != nil {
 				t.Fatal(err)
@@ -269,6 +280,21 @@ func TestDaylightSaving(t *testing.T) {
 			}
 			overTheChange(t, c.change)
 		})
+	}
+}
+
+// alone is set in the environment of a process of inOwnProcess.
+const alone = "HOSTD_TEST_ALONE"
+
+// inOwnProcess runs the one test of the pattern in a process of its own.
+func inOwnProcess(t *testing.T, pattern string) {
+	t.Helper()
+	cpus := strconv.Itoa(runtime.GOMAXPROCS(0)) // as -test.cpu says
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", pattern, "-test.v", "-test.cpu", cpus)
+	cmd.Env = append(os.Environ(), alone+"=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil || strings.Count(string(out), "--- PASS: ") != 1+strings.Count(pattern, "/") {
+		t.Fatalf("%v\n%s", err, out)
 	}
 }
 
